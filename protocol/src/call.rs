@@ -1,0 +1,424 @@
+//! What an operator asks a daemon, over its control socket. A reply may be several: events first,
+//! then the one that ends the call.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ReleaseId;
+use crate::key::PublicKey;
+use crate::name::{NodeName, Text, VolumeName};
+use crate::path::RelPath;
+use crate::release::{Seq, UnixMillis};
+use crate::status::{Event, Outcome, ReleaseStatus, Skipped, Status};
+
+/// A release as a person names it: `r42`, `42`, or the beginning of its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReleaseRef {
+    /// By its place.
+    Seq(Seq),
+    /// By the first hex digits of its id, eight at least.
+    Prefix(String),
+}
+
+/// The text names no release.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no release: write `r42`, or 8 or more hex digits of its id", .0.escape_debug())]
+pub struct InvalidReleaseRef(String);
+
+impl FromStr for ReleaseRef {
+    type Err = InvalidReleaseRef;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if let Some(digits) = text.strip_prefix('r')
+            && let Ok(seq) = digits.parse()
+        {
+            return Ok(Self::Seq(Seq(seq)));
+        }
+        if text.len() < 8
+            && let Ok(seq) = text.parse()
+        {
+            return Ok(Self::Seq(Seq(seq)));
+        }
+        if (8..=64).contains(&text.len()) && text.bytes().all(hex) {
+            return Ok(Self::Prefix(text.to_owned()));
+        }
+        Err(InvalidReleaseRef(text.to_owned()))
+    }
+}
+
+impl std::fmt::Display for ReleaseRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Seq(seq) => seq.fmt(f),
+            Self::Prefix(prefix) => f.pad(prefix),
+        }
+    }
+}
+
+impl ReleaseRef {
+    /// Whether this is the release that is meant.
+    #[must_use]
+    pub fn names(&self, seq: Seq, id: &ReleaseId) -> bool {
+        match self {
+            Self::Seq(wanted) => *wanted == seq,
+            Self::Prefix(prefix) => id.to_string().starts_with(prefix),
+        }
+    }
+}
+
+/// What may be asked. Where a volume is not named there must be only one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// Whether the daemon works; `ready` asks for more than that it answers.
+    Health {
+        /// A source: listening and scanned once. An agent: a verified release on disk.
+        ready: bool,
+    },
+    /// The state of everything.
+    Status,
+    /// A token for one new node.
+    Invite {
+        /// What the node is to be called; else it says so itself.
+        name: Option<NodeName>,
+        /// How long the token lasts, in seconds.
+        ttl_s: u64,
+    },
+    /// The members.
+    Nodes,
+    /// Takes a member out and closes its connection.
+    RemoveNode {
+        /// Its name.
+        name: NodeName,
+    },
+    /// Publishes, and follows the rollout to its end where `wait`.
+    Push(Push),
+    /// Releases, newest first.
+    Log {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// How many at the most.
+        count: u32,
+    },
+    /// Publishes an older tree again, freezes the volume, and follows the rollout.
+    Rollback {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// Where to; else the release that was live before.
+        to: Option<ReleaseRef>,
+        /// Why.
+        message: Text,
+        /// Whether to follow the rollout.
+        wait: bool,
+    },
+    /// Stops the watcher from publishing.
+    Freeze {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// Why.
+        message: Text,
+    },
+    /// Ends a freeze.
+    Thaw {
+        /// The volume.
+        volume: Option<VolumeName>,
+    },
+    /// Rolls a quarantined release out once more, and follows it.
+    Retry {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// Which.
+        release: ReleaseRef,
+    },
+    /// What is left out of the tree; with a path, why that one is, or is not.
+    Ignored {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// One path.
+        why: Option<String>,
+    },
+}
+
+/// A request to publish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Push {
+    /// The volume.
+    pub volume: Option<VolumeName>,
+    /// Only these paths, on top of what is live; nothing means the whole tree.
+    pub paths: Vec<RelPath>,
+    /// Why.
+    pub message: Text,
+    /// Only show what would be published.
+    pub dry_run: bool,
+    /// Lift a freeze.
+    pub thaw: bool,
+    /// Pass the blast guard.
+    pub yes: bool,
+    /// Follow the rollout to its end.
+    pub wait: bool,
+}
+
+/// What a daemon answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// It works.
+    Healthy,
+    /// The state of everything.
+    Status(Box<Status>),
+    /// A token. The one reply that carries a secret.
+    Invited(Invited),
+    /// The members.
+    Nodes(Vec<Member>),
+    /// What would be, or was, published.
+    Plan(Box<PushPlan>),
+    /// Something happened; more follows.
+    Event(Box<Event>),
+    /// The rollout ended; nothing follows.
+    Outcome(Box<Outcome>),
+    /// Releases.
+    Log(Vec<LogEntry>),
+    /// What is left out.
+    Ignored(Vec<IgnoredPath>),
+    /// Done; nothing follows.
+    Done(Text),
+    /// Not done; nothing follows.
+    Failed(CallFailure),
+}
+
+/// A token and what it is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// The token: a secret.
+    pub token: String,
+    /// What the node will be called, where that is said.
+    pub name: Option<NodeName>,
+    /// When the token stops working.
+    pub expires_at: UnixMillis,
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its name.
+    pub name: NodeName,
+    /// What it may do.
+    pub role: Role,
+    /// Its key.
+    pub key: PublicKey,
+    /// When it was enrolled.
+    pub joined_at: UnixMillis,
+    /// When it was last heard.
+    pub last_seen_at: Option<UnixMillis>,
+    /// Whether it is connected.
+    pub online: bool,
+}
+
+/// What a member may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Receives and runs releases.
+    Agent,
+}
+
+/// What a push publishes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushPlan {
+    /// The volume.
+    pub volume: VolumeName,
+    /// The release; nothing on a dry run that found nothing to publish.
+    pub release: Option<ReleaseStatus>,
+    /// The release it is based on.
+    pub base: Option<Seq>,
+    /// Whether nothing changed, so that the head is followed.
+    pub unchanged: bool,
+    /// Paths that are new, changed, gone: each with a `+`, `~` or `-`.
+    pub changes: Vec<Change>,
+    /// How many more changes there are than are listed.
+    pub changes_more: u64,
+    /// What the tree holds that cannot be carried.
+    pub skipped: Vec<Skipped>,
+    /// How many files were hashed for it.
+    pub hashed_files: u64,
+    /// How many bytes they have.
+    pub hashed_bytes: u64,
+    /// How long that took.
+    pub hashed_ms: u64,
+    /// How long the rollout is waited for.
+    pub deadline_ms: u64,
+    /// How many nodes are enrolled.
+    pub nodes: u64,
+}
+
+impl PushPlan {
+    /// Begins a plan in which nothing changes.
+    #[must_use]
+    pub const fn new(volume: VolumeName, deadline_ms: u64) -> Self {
+        Self {
+            volume,
+            release: None,
+            base: None,
+            unchanged: false,
+            changes: Vec::new(),
+            changes_more: 0,
+            skipped: Vec::new(),
+            hashed_files: 0,
+            hashed_bytes: 0,
+            hashed_ms: 0,
+            deadline_ms,
+            nodes: 0,
+        }
+    }
+}
+
+/// One path of a push.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The path.
+    pub path: RelPath,
+    /// What happens to it.
+    pub kind: ChangeKind,
+}
+
+/// What happens to a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChangeKind {
+    /// It is new.
+    Added,
+    /// It has other bytes or another mode.
+    Changed,
+    /// It is gone.
+    Removed,
+}
+
+/// A release and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// The release.
+    pub release: ReleaseStatus,
+    /// What came of it.
+    pub result: ReleaseResult,
+}
+
+/// What came of a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReleaseResult {
+    /// The fleet runs it.
+    Live,
+    /// The fleet ran it, or a newer one came before it could.
+    Superseded,
+    /// It was published, and does not go live until a person asks.
+    Held,
+    /// It was found broken.
+    Broken,
+}
+
+/// A path that is left out of the tree, or is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IgnoredPath {
+    /// The path, escaped.
+    pub path: Text,
+    /// Whether it is left out.
+    pub ignored: bool,
+    /// The rule that decides; nothing where none does.
+    pub rule: Option<Text>,
+    /// Where the rule stands: `built-in`, `.gitignore:3`.
+    pub from: Option<Text>,
+}
+
+/// Why a call was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct CallFailure {
+    /// What sort of failure: it decides the exit code.
+    pub sort: FailureSort,
+    /// One word, for scripts: `frozen`, `blast-guard`, `not-found` ...
+    pub kind: Text,
+    /// What failed, in a sentence.
+    pub message: Text,
+    /// Why, outermost first.
+    pub causes: Vec<Text>,
+    /// What to do about it.
+    pub hint: Option<Text>,
+}
+
+/// Sorts of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureSort {
+    /// It went wrong.
+    Failed,
+    /// The words of the call are off.
+    Usage,
+    /// A rule forbids it as things stand.
+    Refused,
+    /// Someone needed for it does not answer.
+    Unavailable,
+    /// The caller may not.
+    Denied,
+    /// The configuration or the environment forbids it.
+    Configuration,
+}
+
+impl CallFailure {
+    /// Makes a failure without causes.
+    #[must_use]
+    pub fn new(sort: FailureSort, kind: &str, message: impl Into<String>) -> Self {
+        Self {
+            sort,
+            kind: Text::cut(kind),
+            message: Text::cut(message),
+            causes: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self {
+            hint: Some(Text::cut(hint)),
+            ..self
+        }
+    }
+
+    /// Adds an error and all that caused it.
+    #[must_use]
+    pub fn caused_by(mut self, error: &dyn std::error::Error) -> Self {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            self.causes.push(Text::cut(error.to_string()));
+            next = error.source();
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_is_named_by_seq_or_by_its_id() {
+        let id = ReleaseId::of(b"x");
+        for text in ["r42", "42", &id.short(), &id.to_string()] {
+            let named: ReleaseRef = text.parse().unwrap();
+            assert!(named.names(Seq(42), &id), "{text}");
+        }
+        assert!(!"r41".parse::<ReleaseRef>().unwrap().names(Seq(42), &id));
+        for bad in ["", "r", "x42", "abcdefg", "r-1", "ABCDEF12", "12 "] {
+            assert!(bad.parse::<ReleaseRef>().is_err(), "{bad:?} was taken");
+        }
+    }
+
+    #[test]
+    fn an_empty_reply_survives_the_wire() {
+        let failure = CallFailure::new(FailureSort::Refused, "frozen", "volume is frozen")
+            .hint("codevol thaw")
+            .caused_by(&InvalidReleaseRef("x".to_owned()));
+        let reply = Reply::Failed(failure);
+        let bytes = crate::codec::encode(&reply);
+        assert_eq!(crate::codec::decode::<Reply>(&bytes), Ok(reply));
+    }
+}

@@ -1,0 +1,25 @@
+//! The core of codevol: names, paths, manifests, release records, trust, the delta plan, messages,
+//! and the machines that decide. It does no IO, starts no task and has no clock: `now` is an
+//! argument, and the same inputs always give the same outputs.
+
+pub mod call;
+pub mod chain;
+pub mod codec;
+pub mod delta;
+pub mod evidence;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod manifest;
+pub mod message;
+pub mod name;
+pub mod patch;
+pub mod path;
+pub mod release;
+pub mod rollout;
+pub mod session;
+pub mod settle;
+pub mod status;
+pub mod token;
+pub mod trust;
+pub mod violation;

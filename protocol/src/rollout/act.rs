@@ -1,0 +1,249 @@
+//! What an event changes in the facts.
+
+use std::time::Instant;
+
+use super::node::Node;
+use super::{Command, Event, Intent, Machine, Output, Standing, Step, Waiting};
+use crate::id::ReleaseId;
+use crate::limits::HELD_MAX;
+use crate::name::NodeName;
+
+impl Machine {
+    pub(super) fn apply(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Published {
+                release,
+                seq,
+                intent,
+            } => {
+                if seq > self.kept.seen {
+                    self.kept.seen = seq;
+                    self.published(release, intent);
+                }
+            }
+            Event::Online {
+                node,
+                held,
+                active,
+                standing,
+            } => {
+                let facts = Node {
+                    online: true,
+                    held: held.into_iter().take(HELD_MAX).collect(),
+                    active,
+                    ..Node::default()
+                };
+                self.online(node, facts, standing, now);
+            }
+            Event::Offline { node } => self.offline(&node),
+            Event::Removed { node } => self.removed(&node),
+            Event::Retry { release } => self.retry(release),
+            Event::Freeze(frozen) => {
+                self.kept.frozen = Some(frozen);
+                self.hold_back();
+            }
+            Event::Thaw => self.kept.frozen = None,
+            Event::Progress { node } => {
+                let verify_timeout = self.verify_timeout;
+                if let Some(facts) = self.nodes.get_mut(&node) {
+                    facts.progress(verify_timeout, now);
+                }
+            }
+            report @ (Event::Staged { .. }
+            | Event::Dropped { .. }
+            | Event::StepFailed { .. }
+            | Event::Activated { .. }
+            | Event::Verified { .. }
+            | Event::Returned { .. }) => self.report(report, now),
+        }
+    }
+
+    fn report(&mut self, report: Event, now: Instant) {
+        let verify_until = now + self.verify_timeout;
+        match report {
+            Event::Staged { node, release } => {
+                if let Some(facts) = self.connected(&node)
+                    && facts.held.len() < HELD_MAX
+                {
+                    facts.held.insert(release);
+                    facts.finish(Command::Push(release));
+                }
+            }
+            Event::Dropped { node, release } => {
+                if let Some(facts) = self.connected(&node) {
+                    facts.held.remove(&release);
+                }
+            }
+            Event::StepFailed {
+                node,
+                release,
+                retryable,
+            } => self.step_failed(&node, release, retryable, now),
+            Event::Activated { node, release } => {
+                if let Some(facts) = self.connected(&node) {
+                    let asked = facts.is_asked(Command::Activate(release));
+                    if asked || !facts.runs(release) {
+                        facts.was = facts.active.filter(|was| *was != release).or(facts.was);
+                        facts.active = Some(release);
+                        facts.again = false;
+                        facts.returned = false;
+                        facts.stand(Standing::Verifying, verify_until);
+                        facts.finish(Command::Activate(release));
+                    }
+                }
+            }
+            Event::Verified {
+                node,
+                release,
+                standing,
+            } => {
+                if let Some(facts) = self.connected(&node)
+                    && facts.runs(release)
+                {
+                    facts.stand(standing, verify_until);
+                    self.judge(&node);
+                }
+            }
+            Event::Returned { node, from, to } => {
+                if let Some(facts) = self.connected(&node) {
+                    let asked = facts.answers_return(to);
+                    facts.finish(Command::Return(to));
+                    if asked || facts.active != Some(to) {
+                        facts.active = Some(to);
+                        facts.again = false;
+                        facts.returned = true;
+                        facts.stand(Standing::Verifying, verify_until);
+                        if !asked {
+                            self.found_broken(&node, from);
+                        }
+                    }
+                }
+            }
+            Event::Published { .. }
+            | Event::Online { .. }
+            | Event::Offline { .. }
+            | Event::Removed { .. }
+            | Event::Progress { .. }
+            | Event::Retry { .. }
+            | Event::Freeze(_)
+            | Event::Thaw => {}
+        }
+    }
+
+    fn connected(&mut self, name: &NodeName) -> Option<&mut Node> {
+        self.nodes.get_mut(name).filter(|node| node.online)
+    }
+
+    fn published(&mut self, release: ReleaseId, intent: Intent) {
+        let wanted = match intent {
+            Intent::Held => return,
+            Intent::Watched => false,
+            Intent::Wanted => true,
+        };
+        self.enqueue(Waiting { release, wanted });
+    }
+
+    /// Only the newest waits; while frozen, the newest of each kind.
+    fn enqueue(&mut self, next: Waiting) {
+        let frozen = self.kept.frozen.is_some();
+        self.kept
+            .waiting
+            .retain(|waiting| frozen && !next.wanted && waiting.wanted);
+        self.kept.waiting.push(next);
+    }
+
+    fn online(&mut self, name: NodeName, mut facts: Node, standing: Standing, now: Instant) {
+        // A connection that replaces another one ends it: what was asked on that one is lost.
+        self.offline(&name);
+        if let Some(known) = self.nodes.get(&name).filter(|n| n.active == facts.active) {
+            facts.was = known.was;
+            facts.returned = known.returned;
+        }
+        facts.stand(standing, now + self.verify_timeout);
+        self.awaited.remove(&name);
+        self.nodes.insert(name.clone(), facts);
+        self.judge(&name);
+    }
+
+    fn offline(&mut self, name: &NodeName) {
+        if let Some(node) = self.connected(name) {
+            node.online = false;
+            node.asked = None;
+            node.verify_until = None;
+            self.leave(name);
+        }
+    }
+
+    fn removed(&mut self, name: &NodeName) {
+        self.nodes.remove(name);
+        self.awaited.remove(name);
+        for nodes in self.kept.broken.values_mut() {
+            nodes.remove(name);
+        }
+        self.leave(name);
+    }
+
+    fn step_failed(&mut self, name: &NodeName, release: ReleaseId, retryable: bool, now: Instant) {
+        let Some(node) = self.connected(name) else {
+            return;
+        };
+        let pushed = node.is_asked(Command::Push(release));
+        if !pushed
+            && !node.is_asked(Command::Activate(release))
+            && !node.is_asked(Command::Return(release))
+        {
+            return;
+        }
+        if retryable {
+            node.retry_later(now);
+            return;
+        }
+        node.asked = None;
+        if node.refused.len() < HELD_MAX {
+            node.refused.insert(release);
+        }
+        let member = self.leave(name);
+        if let Some(rollout) = &mut self.kept.rollout
+            && rollout.target.release == release
+        {
+            rollout.refused |= member && pushed;
+        }
+    }
+
+    /// A person's word overrides what nodes hold against a release. The quarantine is lifted when
+    /// the rollout begins: until then the attempt before is still being taken back.
+    fn retry(&mut self, release: ReleaseId) {
+        for node in self.nodes.values_mut() {
+            node.refused.remove(&release);
+        }
+        let running = self.kept.rollout.as_mut().filter(|rollout| {
+            rollout.target.release == release && !matches!(rollout.step, Step::Return { .. })
+        });
+        if let Some(rollout) = running {
+            rollout.target.wanted = true;
+        } else if self.live() == Some(release) {
+            self.kept.broken.remove(&release);
+            self.activate_again(release, |node| node.standing == Standing::Broken);
+        } else {
+            self.enqueue(Waiting {
+                release,
+                wanted: true,
+            });
+        }
+    }
+
+    /// An unwanted rollout that activates nothing yet does not go on in a frozen volume.
+    fn hold_back(&mut self) {
+        let held = self
+            .kept
+            .rollout
+            .take_if(|rollout| !rollout.target.wanted && matches!(rollout.step, Step::Stage));
+        let Some(rollout) = held else {
+            return;
+        };
+        if self.kept.waiting.is_empty() {
+            self.kept.waiting.push(rollout.target);
+        }
+        self.decided.push(Output::HeldBack(rollout.target.release));
+    }
+}

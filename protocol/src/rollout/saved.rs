@@ -1,0 +1,101 @@
+//! What of the machine must survive a restart of the source. The machine reads and writes it in
+//! place; all else it learns again from the nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ReleaseId;
+use crate::name::{NodeName, Text};
+use crate::release::{Seq, UnixMillis};
+
+/// Who froze the volume, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// The reason.
+    pub why: Text,
+    /// Who.
+    pub by: Text,
+    /// When.
+    pub at: UnixMillis,
+    /// Whether a rollback did it: then a hot-fix of named paths may go live all the same.
+    pub by_rollback: bool,
+}
+
+/// What of the machine must survive a restart of the source.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Saved {
+    /// The newest release that the machine was told of.
+    pub seen: Seq,
+    /// The releases that were live, oldest first; the last one is.
+    pub lived: Vec<Lived>,
+    /// On which nodes a release of those is broken, although it is good elsewhere.
+    pub broken: BTreeMap<ReleaseId, BTreeSet<NodeName>>,
+    /// The quarantined releases, oldest first.
+    pub quarantined: Vec<Quarantined>,
+    /// Set while frozen.
+    pub frozen: Option<Frozen>,
+    /// What waits to be rolled out: at most one that a person wants, then one that must thaw.
+    pub waiting: Vec<Waiting>,
+    /// The rollout that runs.
+    pub rollout: Option<Rollout>,
+}
+
+/// A release that is or was live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lived {
+    /// The release.
+    pub release: ReleaseId,
+    /// Whether some node found it good.
+    pub good: bool,
+}
+
+/// A release that was found broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The release.
+    pub release: ReleaseId,
+    /// Who found out.
+    pub node: NodeName,
+}
+
+/// A release that waits to be rolled out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// The release.
+    pub release: ReleaseId,
+    /// Whether a person asked for it.
+    pub wanted: bool,
+}
+
+/// A rollout that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollout {
+    /// What is rolled out.
+    pub target: Waiting,
+    /// The members that have not left, in the order in which they activate.
+    pub waves: Vec<BTreeSet<NodeName>>,
+    /// Whether a member refused to stage it.
+    pub refused: bool,
+    /// How far it is.
+    pub step: Step,
+}
+
+/// How far a rollout is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    /// Not every member holds the release.
+    Stage,
+    /// The waves up to this one activate and verify.
+    Activate {
+        /// Counted from 0.
+        wave: usize,
+    },
+    /// It is broken, and taken back.
+    Return {
+        /// Who found out.
+        broken_on: NodeName,
+        /// The nodes that are not back yet.
+        nodes: BTreeSet<NodeName>,
+    },
+}

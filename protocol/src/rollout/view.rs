@@ -1,0 +1,195 @@
+//! What people and scripts see of the machine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::node::Node;
+use super::{Command, Frozen, Machine, Quarantined, Standing, Step, Waiting};
+use crate::id::ReleaseId;
+use crate::name::NodeName;
+
+/// Where a node stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeState {
+    /// Connected, with no release active yet.
+    Joining,
+    /// Not connected.
+    Offline,
+    /// On another release than it is to run, which it does not hold yet.
+    Behind,
+    /// Holds what it is to run next.
+    Staged,
+    /// Activates, returns or verifies.
+    Activating,
+    /// Runs what it is to run, with evidence.
+    Live,
+    /// Runs it, but that is not proven.
+    Unverified,
+    /// What it is to run is broken there or refused, or it cannot leave a broken release.
+    Failed,
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Joining => "joining",
+            Self::Offline => "offline",
+            Self::Behind => "behind",
+            Self::Staged => "staged",
+            Self::Activating => "activating",
+            Self::Live => "live",
+            Self::Unverified => "unverified",
+            Self::Failed => "failed",
+        })
+    }
+}
+
+/// How far a rollout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Members stage.
+    Stage,
+    /// Members of the wave activate.
+    Activate,
+    /// All of the wave have activated, and verify.
+    Verify,
+    /// It is broken, and taken back.
+    Return,
+}
+
+/// A volume's rollout and its nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    /// What the fleet is to run.
+    pub live: Option<ReleaseId>,
+    /// What was live before: where a rollback goes.
+    pub previous: Option<ReleaseId>,
+    /// Set while frozen.
+    pub frozen: Option<Frozen>,
+    /// Oldest first.
+    pub quarantined: Vec<Quarantined>,
+    /// What waits.
+    pub waiting: Vec<Waiting>,
+    /// What runs.
+    pub rollout: Option<RolloutView>,
+    /// Every enrolled node that the machine was told of.
+    pub nodes: BTreeMap<NodeName, NodeView>,
+}
+
+/// A rollout that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RolloutView {
+    /// What is rolled out.
+    pub release: ReleaseId,
+    /// How far it is.
+    pub phase: Phase,
+    /// The wave, counted from 1.
+    pub wave: usize,
+    /// How many waves there are.
+    pub waves: usize,
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// Where it stands.
+    pub state: NodeState,
+    /// What `current` names there; of an offline node, what it named last.
+    pub active: Option<ReleaseId>,
+    /// What is known of that.
+    pub standing: Standing,
+    /// What it holds.
+    pub staged: Vec<ReleaseId>,
+}
+
+impl Machine {
+    /// Returns how everything stands.
+    #[must_use]
+    pub fn view(&self) -> View {
+        let nodes = self.nodes.iter().map(|(name, node)| {
+            let view = NodeView {
+                state: self.state_of(name, node),
+                active: node.active,
+                standing: node.standing,
+                staged: node.held.iter().copied().collect(),
+            };
+            (name.clone(), view)
+        });
+        View {
+            live: self.live(),
+            previous: self.kept.lived.iter().rev().nth(1).map(|l| l.release),
+            frozen: self.kept.frozen.clone(),
+            quarantined: self.kept.quarantined.clone(),
+            waiting: self.kept.waiting.clone(),
+            rollout: self.rollout_view(),
+            nodes: nodes.collect(),
+        }
+    }
+
+    fn rollout_view(&self) -> Option<RolloutView> {
+        let rollout = self.kept.rollout.as_ref()?;
+        let release = rollout.target.release;
+        let runs = |name| self.nodes.get(name).is_some_and(|n| n.runs(release));
+        let (phase, wave) = match rollout.step {
+            Step::Stage => (Phase::Stage, 0),
+            Step::Return { .. } => (Phase::Return, 0),
+            Step::Activate { wave } => {
+                let mut members = rollout.waves.iter().take(wave + 1).flatten();
+                let all = members.all(runs);
+                (if all { Phase::Verify } else { Phase::Activate }, wave)
+            }
+        };
+        Some(RolloutView {
+            release,
+            phase,
+            wave: wave + 1,
+            waves: rollout.waves.len().max(1),
+        })
+    }
+
+    fn state_of(&self, name: &NodeName, node: &Node) -> NodeState {
+        if !node.online {
+            return NodeState::Offline;
+        }
+        let live = self.live();
+        let rollout = self.kept.rollout.as_ref();
+        let target = rollout.map(|rollout| rollout.target.release);
+        let target = target.filter(|release| !self.is_quarantined(*release));
+        let goal = target.or(live);
+        let quarantined = node.active.is_some_and(|r| self.is_quarantined(r));
+        let refuses =
+            |release: Option<ReleaseId>| release.is_some_and(|r| node.refused.contains(&r));
+        let alone = live.is_some_and(|live| self.is_broken_on(name, live)) && node.active != target;
+        let moving = matches!(
+            node.asked.as_ref().map(|asked| asked.command),
+            Some(Command::Activate(_) | Command::Return(_))
+        );
+        let on_goal = node.active.is_some() && (node.active == live || node.active == target);
+        if moving {
+            NodeState::Activating
+        } else if quarantined || alone || refuses(live) {
+            NodeState::Failed
+        } else if on_goal && goal != node.active && goal.is_some_and(|r| node.holds(r)) {
+            NodeState::Staged
+        } else if on_goal {
+            match node.standing {
+                Standing::Verifying => NodeState::Activating,
+                Standing::Unproven | Standing::Good => NodeState::Unverified,
+                Standing::Proven => NodeState::Live,
+                Standing::Broken => NodeState::Failed,
+            }
+        } else if goal.is_some_and(|release| node.holds(release)) {
+            NodeState::Staged
+        } else if refuses(target) {
+            NodeState::Failed
+        } else if node.active.is_none() {
+            NodeState::Joining
+        } else {
+            NodeState::Behind
+        }
+    }
+}

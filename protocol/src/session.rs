@@ -1,0 +1,256 @@
+//! The session machines: what may follow what on a control stream, seen from either end. They only
+//! judge; what a message means is decided by those who get it. No IO, no clock.
+//!
+//! ```text
+//!   agent                    source
+//!     | Hello{held, active} ->  |
+//!     |  <- Hello, Trust        |
+//!     |  <- Push (own stream)   |
+//!     | Report{Staged} ->       |   or Refused, StageFailed, Missing
+//!     |  <- Activate            |
+//!     | Report{Activated} ->    |
+//!     | Report{Verified} ->     |
+//! ```
+
+use std::collections::BTreeSet;
+
+use crate::id::ReleaseId;
+use crate::limits::{HELD_MAX, MISSING_MAX, VOLUMES_MAX};
+use crate::message::{AgentHello, FromAgent, FromSource, Step};
+use crate::name::VolumeName;
+use crate::violation::Violation;
+
+/// Judges what an agent says: the source's end of a session.
+#[derive(Debug, Default)]
+pub struct SourceSession {
+    state: SourceState,
+}
+
+#[derive(Debug, Default)]
+enum SourceState {
+    /// Nothing was said yet.
+    #[default]
+    Fresh,
+    /// Hello was said.
+    Greeted {
+        volumes: BTreeSet<VolumeName>,
+        /// What the agent holds, said to hold or was pushed.
+        known: BTreeSet<ReleaseId>,
+        /// Of these, what it has reported as staged, or held from the start.
+        staged: BTreeSet<ReleaseId>,
+    },
+}
+
+impl SourceSession {
+    /// Notes that the source pushes a release: the agent may speak of it from now on.
+    pub fn pushed(&mut self, release: ReleaseId) {
+        if let SourceState::Greeted { known, .. } = &mut self.state {
+            known.insert(release);
+        }
+    }
+
+    /// Judges one message.
+    ///
+    /// # Errors
+    /// When the message breaks a rule; the connection is to be closed.
+    pub fn handle(&mut self, message: &FromAgent) -> Result<(), Violation> {
+        match (&mut self.state, message) {
+            (SourceState::Fresh, FromAgent::Hello(hello)) => {
+                self.state = greet(hello)?;
+                Ok(())
+            }
+            (SourceState::Fresh, _) => Err(Violation::NotGreeted),
+            (SourceState::Greeted { .. }, FromAgent::Hello(_)) => Err(Violation::RepeatedHello),
+            (
+                SourceState::Greeted {
+                    volumes,
+                    known,
+                    staged,
+                },
+                message,
+            ) => judge(message, volumes, known, staged),
+        }
+    }
+}
+
+fn at_most(what: &'static str, count: usize, count_max: usize) -> Result<(), Violation> {
+    if count > count_max {
+        Err(Violation::TooMany {
+            what,
+            count,
+            count_max,
+        })
+    } else {
+        Ok(())
+    }
+}
+
+fn greet(hello: &AgentHello) -> Result<SourceState, Violation> {
+    at_most("volumes", hello.volumes.len(), VOLUMES_MAX)?;
+    let mut volumes = BTreeSet::new();
+    let mut known = BTreeSet::new();
+    for volume in &hello.volumes {
+        at_most("held", volume.held.len(), HELD_MAX)?;
+        volumes.insert(volume.volume.clone());
+        known.extend(volume.held.iter().copied());
+        known.extend(volume.active.as_ref().map(|active| active.release));
+    }
+    Ok(SourceState::Greeted {
+        volumes,
+        staged: known.clone(),
+        known,
+    })
+}
+
+fn judge(
+    message: &FromAgent,
+    volumes: &BTreeSet<VolumeName>,
+    known: &BTreeSet<ReleaseId>,
+    staged: &mut BTreeSet<ReleaseId>,
+) -> Result<(), Violation> {
+    let in_session = |volume: &VolumeName| {
+        if volumes.contains(volume) {
+            Ok(())
+        } else {
+            Err(Violation::UnknownVolume(volume.clone()))
+        }
+    };
+    let is_known = |known: &BTreeSet<ReleaseId>, release: &ReleaseId| {
+        if known.contains(release) {
+            Ok(())
+        } else {
+            Err(Violation::UnknownRelease(*release))
+        }
+    };
+    match message {
+        FromAgent::Hello(_) => Err(Violation::RepeatedHello),
+        FromAgent::Held {
+            volume,
+            added,
+            removed,
+        } => {
+            in_session(volume)?;
+            at_most("added", added.len(), HELD_MAX)?;
+            at_most("removed", removed.len(), HELD_MAX)?;
+            for release in added {
+                is_known(known, release)?;
+            }
+            staged.extend(added.iter().copied());
+            for release in removed {
+                staged.remove(release);
+            }
+            Ok(())
+        }
+        FromAgent::Refused {
+            volume, release, ..
+        } => {
+            in_session(volume)?;
+            is_known(known, release)
+        }
+        FromAgent::Missing {
+            volume,
+            release,
+            blobs,
+        } => {
+            in_session(volume)?;
+            at_most("missing", blobs.len(), MISSING_MAX)?;
+            is_known(known, release)
+        }
+        FromAgent::Report(report) => {
+            in_session(&report.volume)?;
+            is_known(known, &report.release)?;
+            let needs_staged = match &report.step {
+                Step::Receiving { .. } | Step::StageFailed(_) | Step::ActivateFailed(_) => None,
+                Step::Staged { .. } => {
+                    staged.insert(report.release);
+                    None
+                }
+                Step::Activated { .. } => Some("activated"),
+                Step::Verified(_) => Some("verified"),
+                Step::Returned(_) => Some("returned"),
+            };
+            match needs_staged {
+                Some(step) if !staged.contains(&report.release) => Err(Violation::OutOfOrder {
+                    step,
+                    expected: "staged",
+                }),
+                Some(_) | None => Ok(()),
+            }
+        }
+    }
+}
+
+/// Judges what a source says: the agent's end of a session.
+#[derive(Debug)]
+pub struct AgentSession {
+    volumes: BTreeSet<VolumeName>,
+    greeted: bool,
+}
+
+impl AgentSession {
+    /// Begins a session about these volumes.
+    #[must_use]
+    pub const fn new(volumes: BTreeSet<VolumeName>) -> Self {
+        Self {
+            volumes,
+            greeted: false,
+        }
+    }
+
+    /// Judges one message.
+    ///
+    /// # Errors
+    /// When the message breaks a rule; the connection is to be closed.
+    pub fn handle(&mut self, message: &FromSource) -> Result<(), Violation> {
+        match message {
+            FromSource::Hello(_) if self.greeted => Err(Violation::RepeatedHello),
+            FromSource::Hello(_) => {
+                self.greeted = true;
+                Ok(())
+            }
+            FromSource::Trust(_) if self.greeted => Ok(()),
+            FromSource::Activate { volume, .. }
+            | FromSource::Return { volume, .. }
+            | FromSource::Cancel { volume, .. }
+            | FromSource::Live { volume, .. }
+                if self.greeted =>
+            {
+                self.of(volume)
+            }
+            FromSource::Trust(_)
+            | FromSource::Activate { .. }
+            | FromSource::Return { .. }
+            | FromSource::Cancel { .. }
+            | FromSource::Live { .. } => Err(Violation::NotGreeted),
+        }
+    }
+
+    /// Returns the volumes that the session is about.
+    #[must_use]
+    pub const fn volumes(&self) -> &BTreeSet<VolumeName> {
+        &self.volumes
+    }
+
+    /// Judges the head of a push stream.
+    ///
+    /// # Errors
+    /// When it came before `Hello` or is of a volume that is not held here.
+    pub fn pushed(&self, volume: &VolumeName) -> Result<(), Violation> {
+        if self.greeted {
+            self.of(volume)
+        } else {
+            Err(Violation::NotGreeted)
+        }
+    }
+
+    fn of(&self, volume: &VolumeName) -> Result<(), Violation> {
+        if self.volumes.contains(volume) {
+            Ok(())
+        } else {
+            Err(Violation::UnknownVolume(volume.clone()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! Each breach is a violation of its own; the ordinary talk is none.
+
+use super::*;
+use crate::evidence::{Evidence, Verdict};
+use crate::id::BlobId;
+use crate::message::{Failure, Report, SourceHello, Verification, VolumeHello};
+use crate::name::Text;
+
+fn pipes() -> VolumeName {
+    "pipes".parse().unwrap()
+}
+
+fn r(n: u8) -> ReleaseId {
+    ReleaseId::of(&[n])
+}
+
+fn hello(held: Vec<ReleaseId>) -> FromAgent {
+    FromAgent::Hello(AgentHello {
+        minor: 0,
+        build: Text::default(),
+        trust_epoch: 1,
+        volumes: vec![VolumeHello {
+            volume: pipes(),
+            newest: None,
+            held,
+            active: None,
+            partial: None,
+        }],
+    })
+}
+
+fn report(release: ReleaseId, step: Step) -> FromAgent {
+    FromAgent::Report(Report {
+        volume: pipes(),
+        release,
+        step,
+    })
+}
+
+fn staged() -> Step {
+    Step::Staged {
+        received_bytes: 1,
+        elapsed_ms: 1,
+    }
+}
+
+fn verification() -> Verification {
+    Verification {
+        verdict: Verdict::Good,
+        evidence: Evidence::Proven,
+        code_servers: Vec::new(),
+        failure: None,
+        elapsed_ms: 1,
+    }
+}
+
+fn greeted() -> SourceSession {
+    let mut session = SourceSession::default();
+    session.handle(&hello(vec![r(1)])).unwrap();
+    session
+}
+
+#[test]
+fn a_push_is_staged_activated_verified() {
+    let mut session = greeted();
+    session.pushed(r(2));
+    for step in [
+        Step::Receiving { bytes: 1 },
+        staged(),
+        Step::Activated { elapsed_us: 1 },
+        Step::Verified(verification()),
+    ] {
+        assert_eq!(session.handle(&report(r(2), step)), Ok(()));
+    }
+    assert_eq!(
+        session.handle(&report(r(1), Step::Returned(verification()))),
+        Ok(())
+    );
+}
+
+#[test]
+fn nothing_comes_before_hello_and_hello_comes_once() {
+    let mut fresh = SourceSession::default();
+    assert_eq!(
+        fresh.handle(&report(r(1), staged())),
+        Err(Violation::NotGreeted)
+    );
+    assert_eq!(
+        greeted().handle(&hello(Vec::new())),
+        Err(Violation::RepeatedHello)
+    );
+}
+
+#[test]
+fn an_agent_speaks_only_of_what_it_holds_or_was_pushed() {
+    for message in [
+        report(r(9), staged()),
+        FromAgent::Missing {
+            volume: pipes(),
+            release: r(9),
+            blobs: Vec::new(),
+        },
+        FromAgent::Held {
+            volume: pipes(),
+            added: vec![r(9)],
+            removed: Vec::new(),
+        },
+        FromAgent::Refused {
+            volume: pipes(),
+            release: r(9),
+            failure: Failure::new("refused", "no"),
+        },
+    ] {
+        assert_eq!(
+            greeted().handle(&message),
+            Err(Violation::UnknownRelease(r(9)))
+        );
+    }
+}
+
+#[test]
+fn a_release_is_activated_only_after_it_was_staged() {
+    let mut session = greeted();
+    session.pushed(r(2));
+    assert_eq!(
+        session.handle(&report(r(2), Step::Activated { elapsed_us: 1 })),
+        Err(Violation::OutOfOrder {
+            step: "activated",
+            expected: "staged"
+        })
+    );
+}
+
+#[test]
+fn a_volume_that_is_not_in_the_session_is_a_violation_at_both_ends() {
+    let lake: VolumeName = "lake".parse().unwrap();
+    let message = FromAgent::Report(Report {
+        volume: lake.clone(),
+        release: r(1),
+        step: staged(),
+    });
+    assert_eq!(
+        greeted().handle(&message),
+        Err(Violation::UnknownVolume(lake.clone()))
+    );
+    let mut agent = agent();
+    let activate = FromSource::Activate {
+        volume: lake.clone(),
+        release: r(1),
+    };
+    assert_eq!(
+        agent.handle(&activate),
+        Err(Violation::UnknownVolume(lake.clone()))
+    );
+    assert_eq!(agent.pushed(&lake), Err(Violation::UnknownVolume(lake)));
+}
+
+fn source_hello() -> FromSource {
+    FromSource::Hello(SourceHello {
+        minor: 0,
+        build: Text::default(),
+        node: "dag-01".parse().unwrap(),
+    })
+}
+
+fn agent() -> AgentSession {
+    let mut session = AgentSession::new(BTreeSet::from([pipes()]));
+    session.handle(&source_hello()).unwrap();
+    session
+}
+
+#[test]
+fn a_source_greets_once_and_first() {
+    let mut fresh = AgentSession::new(BTreeSet::from([pipes()]));
+    let activate = FromSource::Activate {
+        volume: pipes(),
+        release: r(1),
+    };
+    assert_eq!(fresh.handle(&activate), Err(Violation::NotGreeted));
+    assert_eq!(fresh.pushed(&pipes()), Err(Violation::NotGreeted));
+    assert_eq!(
+        agent().handle(&source_hello()),
+        Err(Violation::RepeatedHello)
+    );
+    assert_eq!(agent().handle(&activate), Ok(()));
+}
+
+#[test]
+fn lists_over_their_limits_are_violations() {
+    let many: Vec<ReleaseId> = (0..=HELD_MAX as u64)
+        .map(|i| ReleaseId::of(&i.to_le_bytes()))
+        .collect();
+    let mut fresh = SourceSession::default();
+    assert!(matches!(
+        fresh.handle(&hello(many)),
+        Err(Violation::TooMany { what: "held", .. })
+    ));
+    let blobs = vec![BlobId::of(b""); MISSING_MAX + 1];
+    let missing = FromAgent::Missing {
+        volume: pipes(),
+        release: r(1),
+        blobs,
+    };
+    assert!(matches!(
+        greeted().handle(&missing),
+        Err(Violation::TooMany {
+            what: "missing",
+            ..
+        })
+    ));
+}

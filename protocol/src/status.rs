@@ -1,0 +1,378 @@
+//! The documents that people's tools read: the fleet's state, releases, events, outcomes. Their
+//! JSON is a contract; every key is always there, and what is absent is null.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::evidence::{CodeServerKind, CodeServerState, Evidence};
+use crate::id::{FleetId, ManifestId, ReleaseId};
+use crate::message::{CodeServerReport, Failure};
+use crate::name::{NodeName, Text, VolumeName};
+use crate::release::{Git, Origin, Release, Seq, UnixMillis};
+pub use crate::rollout::{Frozen, NodeState, Phase};
+
+/// The schema of [`Status`].
+pub const STATUS_SCHEMA: &str = "codevol.status/1";
+
+/// The state of a fleet, or of one agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`STATUS_SCHEMA`].
+    pub schema: Text,
+    /// The fleet.
+    pub fleet: FleetId,
+    /// Where the source is bound; nothing on an agent.
+    pub listen: Option<Text>,
+    /// The link to the source; nothing on a source.
+    pub source: Option<SourceLink>,
+    /// The volumes.
+    pub volumes: Vec<VolumeStatus>,
+}
+
+/// How an agent stands with its source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceLink {
+    /// The address that was tried last.
+    pub address: Text,
+    /// How it stands.
+    pub state: LinkState,
+}
+
+/// Whether an agent is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkState {
+    /// Messages pass.
+    Connected,
+    /// It dials, or waits before it dials again.
+    Connecting,
+    /// The source refused this node's key.
+    Refused,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeStatus {
+    /// Its name.
+    pub name: VolumeName,
+    /// The newest release.
+    pub head: Option<Seq>,
+    /// The release that the fleet is to run.
+    pub live: Option<Seq>,
+    /// Why nothing new goes live, where that is so.
+    pub frozen: Option<Frozen>,
+    /// The rollout that runs.
+    pub rollout: Option<RolloutStatus>,
+    /// Releases that were found broken and are still kept, by seq.
+    pub quarantined: Vec<Quarantined>,
+    /// What the tree holds that cannot be carried.
+    pub skipped: Vec<Skipped>,
+    /// The watcher.
+    pub watch: Option<WatchStatus>,
+    /// The record of `live`, or of the head where nothing is live.
+    pub release: Option<ReleaseStatus>,
+    /// The members.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// A rollout that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutStatus {
+    /// The release that it moves `live` to.
+    pub release: Seq,
+    /// Which step it is in.
+    pub phase: Phase,
+    /// The wave that activates, from 1.
+    pub wave: u32,
+    /// How many waves there are.
+    pub waves: u32,
+    /// When it began.
+    pub started_at: UnixMillis,
+}
+
+/// A release that was found broken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The release.
+    pub release: Seq,
+    /// The node that found it.
+    pub node: NodeName,
+    /// What it found.
+    pub message: Text,
+}
+
+/// A path that the source leaves out though no rule says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// The path, escaped.
+    pub path: Text,
+    /// Why.
+    pub why: Text,
+}
+
+/// How the tree is watched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchStatus {
+    /// `inotify` or `poll`.
+    pub mode: Text,
+    /// How it goes.
+    pub state: WatchState,
+    /// What would make it better.
+    pub advice: Option<Text>,
+}
+
+/// How a watcher goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WatchState {
+    /// Each change is seen.
+    Ok,
+    /// Changes may have been missed; a rescan decides.
+    Unsure,
+    /// The tree is looked at on a timer.
+    Polling,
+}
+
+/// A release, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseStatus {
+    /// Its place in the history.
+    pub seq: Seq,
+    /// Its id.
+    pub id: ReleaseId,
+    /// Its tree.
+    pub manifest: ManifestId,
+    /// The release before it.
+    pub parent: Option<ReleaseId>,
+    /// What made it.
+    pub origin: Origin,
+    /// Who asked for it.
+    pub author: Text,
+    /// Why.
+    pub message: Text,
+    /// When it was published.
+    pub created_at: UnixMillis,
+    /// How many files it has.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Where it stood in git.
+    pub git: Option<Git>,
+}
+
+impl ReleaseStatus {
+    /// Describes a release of so many files.
+    #[must_use]
+    pub fn new(id: ReleaseId, release: &Release, files: u64) -> Self {
+        Self {
+            seq: release.seq,
+            id,
+            manifest: release.manifest,
+            parent: release.parent,
+            origin: release.origin,
+            author: release.author.clone(),
+            message: release.message.clone(),
+            created_at: release.created_at,
+            files,
+            bytes: release.total_bytes,
+            git: release.git.clone(),
+        }
+    }
+}
+
+/// One member and one volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its name.
+    pub name: NodeName,
+    /// How it stands.
+    pub state: NodeState,
+    /// The release that it has activated.
+    pub release: Option<Seq>,
+    /// The releases that it holds, newest first.
+    pub staged: Vec<Seq>,
+    /// How many releases it is behind `live`.
+    pub lag: u64,
+    /// How much is known of what it runs.
+    pub evidence: Option<Evidence>,
+    /// When it was last heard.
+    pub last_seen_at: Option<UnixMillis>,
+    /// Why its own operator holds it, where that is so.
+    pub held: Option<Text>,
+    /// Paths that are not what the release says.
+    pub drift: Vec<Drift>,
+    /// Its code servers.
+    pub code_servers: Vec<CodeServerStatus>,
+    /// The last thing that went wrong.
+    pub error: Option<NodeError>,
+}
+
+/// One path that differs from the release.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Drift {
+    /// The path.
+    pub path: Text,
+    /// In which way.
+    pub kind: DriftKind,
+}
+
+/// How a path differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DriftKind {
+    /// Other bytes, mode or kind.
+    Changed,
+    /// Gone.
+    Missing,
+    /// Not of the release.
+    Foreign,
+}
+
+/// One code server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeServerStatus {
+    /// Where it answers.
+    pub address: Text,
+    /// What it is.
+    pub kind: CodeServerKind,
+    /// How it stands.
+    pub state: CodeServerState,
+    /// The id that it gave itself.
+    pub server_id: Option<Text>,
+    /// How long its last load took.
+    pub load_ms: Option<u64>,
+}
+
+impl From<&CodeServerReport> for CodeServerStatus {
+    fn from(report: &CodeServerReport) -> Self {
+        Self {
+            address: report.address.clone(),
+            kind: report.kind,
+            state: report.state,
+            server_id: report.server_id.clone(),
+            load_ms: report.load_ms,
+        }
+    }
+}
+
+/// What went wrong on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeError {
+    /// On which node.
+    pub node: NodeName,
+    /// With which release.
+    pub release: Seq,
+    /// In which step: `stage`, `activate`, `verify`, `return`.
+    pub step: Text,
+    /// One word.
+    pub kind: Text,
+    /// A sentence.
+    pub message: Text,
+    /// Where in the tree.
+    pub location: Option<Text>,
+    /// The user's own traceback.
+    pub traceback: Option<Text>,
+    /// How many frames of Dagster's the traceback leaves out.
+    pub hidden_frames: u32,
+    /// What to do about it.
+    pub hint: Option<Text>,
+}
+
+impl NodeError {
+    /// Describes a failure of a step.
+    #[must_use]
+    pub fn new(node: NodeName, release: Seq, step: &str, failure: &Failure) -> Self {
+        Self {
+            node,
+            release,
+            step: Text::cut(step),
+            kind: failure.kind.clone(),
+            message: failure.message.clone(),
+            location: failure.location.clone(),
+            traceback: failure.traceback.clone(),
+            hidden_frames: failure.hidden_frames,
+            hint: failure.hint.clone(),
+        }
+    }
+}
+
+/// Something that happened, as one line of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// What.
+    pub event: EventKind,
+    /// When.
+    pub at: UnixMillis,
+    /// In which volume.
+    pub volume: VolumeName,
+    /// To which release.
+    pub release: Option<Seq>,
+    /// On which node.
+    pub node: Option<NodeName>,
+    /// How long it took.
+    pub elapsed_ms: Option<u64>,
+    /// Bytes that travelled for it.
+    pub bytes: Option<u64>,
+    /// How much is known now.
+    pub evidence: Option<Evidence>,
+    /// What went wrong.
+    pub error: Option<NodeError>,
+}
+
+/// The kinds of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[expect(
+    missing_docs,
+    reason = "each name says it: subject and what happened to it"
+)]
+pub enum EventKind {
+    #[serde(rename = "release.published")]
+    ReleasePublished,
+    #[serde(rename = "node.staged")]
+    NodeStaged,
+    #[serde(rename = "node.activated")]
+    NodeActivated,
+    #[serde(rename = "node.verified")]
+    NodeVerified,
+    #[serde(rename = "node.failed")]
+    NodeFailed,
+    #[serde(rename = "node.returned")]
+    NodeReturned,
+    #[serde(rename = "node.online")]
+    NodeOnline,
+    #[serde(rename = "node.offline")]
+    NodeOffline,
+}
+
+/// How a rollout ended: the last line of `push --json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// `rollout.done` or `rollout.failed`.
+    pub event: OutcomeKind,
+    /// When.
+    pub at: UnixMillis,
+    /// In which volume.
+    pub volume: VolumeName,
+    /// The release.
+    pub release: Seq,
+    /// The release that is live now.
+    pub live: Option<Seq>,
+    /// Whether members went back to the release before.
+    pub returned: bool,
+    /// How each enrolled node stands.
+    pub nodes: BTreeMap<NodeName, NodeState>,
+    /// What went wrong, and where.
+    pub error: Option<NodeError>,
+}
+
+/// Whether a rollout moved `live`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OutcomeKind {
+    /// It did.
+    #[serde(rename = "rollout.done")]
+    Done,
+    /// It did not.
+    #[serde(rename = "rollout.failed")]
+    Failed,
+}
