@@ -1,0 +1,23 @@
+//! What outlives a process: directories pinned by descriptor, files replaced whole, and the durable
+//! state that source and agent keep in them. It decides nothing about releases and knows no peer.
+//!
+//! ```text
+//! dir        calls relative to a descriptor that no link and no mount can lead astray
+//! persist    one small file: replaced whole, or made if absent; durable when it returns
+//! lock       one daemon a directory
+//! state      small documents, held in memory, replaced whole
+//! manifests  canonical manifests by id
+//! blobs      the bytes of files by hash (source)
+//! log        the release log: one record a seq, first writer wins (source)
+//! journal    who did what, line by line, each chained to the one before
+//! ```
+
+pub mod blobs;
+pub mod dir;
+pub mod journal;
+pub mod lock;
+pub mod log;
+pub mod manifests;
+pub mod persist;
+pub mod recorder;
+pub mod state;

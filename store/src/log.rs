@@ -1,0 +1,269 @@
+//! The release log: append-only, one file a seq, and the first writer of a seq wins. A record is
+//! written under a temporary name, made durable, then linked to its seq: a torn one never counts.
+//! Signatures are not its business; that bytes are those once written, and that each record names
+//! the one before it, is.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use codevol_protocol::codec::{self, DecodeError};
+use codevol_protocol::id::ReleaseId;
+use codevol_protocol::release::{Release, ReleaseError, Seq, SignedRelease};
+
+use crate::dir::{Dir, DirError};
+use crate::persist::{self, Created};
+
+const MODE: u32 = 0o600;
+/// A few texts and fingerprints, each bounded.
+const RECORD_BYTES_MAX: u64 = 16 << 20;
+const CHECKSUM_BYTES: usize = 32;
+
+/// The log of one volume, all of it in memory as well.
+#[derive(Debug)]
+pub struct Log {
+    dir: Dir,
+    /// The record of seq 1, of seq 2, and so on.
+    records: Vec<Record>,
+    seqs: BTreeMap<ReleaseId, Seq>,
+}
+
+/// One release of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its id.
+    pub id: ReleaseId,
+    /// What it says.
+    pub release: Release,
+    /// As it travels.
+    pub signed: SignedRelease,
+}
+
+/// Whose record stands at a seq now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Append {
+    /// The one that was to be appended; it is durable.
+    Appended,
+    /// Another, which was there first.
+    Lost,
+}
+
+/// The log cannot be read or appended to.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// A file of it cannot be used.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// A file holds other bytes than were written.
+    #[error("log record `{name}` is damaged")]
+    Damaged {
+        /// The file.
+        name: String,
+    },
+    /// A file's bytes are no signed release.
+    #[error("log record `{name}` does not decode")]
+    Decode {
+        /// The file.
+        name: String,
+        /// Why not.
+        source: DecodeError,
+    },
+    /// A file's release breaks a rule.
+    #[error("log record `{name}` is no release")]
+    Release {
+        /// The file.
+        name: String,
+        /// Which rule.
+        source: ReleaseError,
+    },
+    /// A record is not the next one: of another seq, or with another parent than the one before it.
+    #[error("record `{name}` does not follow {newest}")]
+    Chain {
+        /// The record's file.
+        name: String,
+        /// The newest record before it.
+        newest: Seq,
+    },
+}
+
+/// No single release is meant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FindError {
+    /// None begins so.
+    #[error("no release has an id that begins with `{}`", .0.escape_debug())]
+    None(String),
+    /// Several begin so.
+    #[error("{count} releases have an id that begins with `{prefix}`")]
+    Several {
+        /// What was asked for.
+        prefix: String,
+        /// How many there are.
+        count: usize,
+    },
+}
+
+impl Log {
+    /// Reads the whole log, checks that it is one chain from the first release on, and removes what
+    /// was never finished.
+    ///
+    /// # Errors
+    /// When a record cannot be read, is damaged, or does not follow the one before it.
+    pub fn open(dir: &Dir) -> Result<Self, LogError> {
+        persist::sweep(dir)?;
+        let mut seqs = Vec::new();
+        for (file, _) in dir.entries()? {
+            let seq = file.to_str().and_then(|file| file.parse().ok().map(Seq));
+            match seq.filter(|seq| *name(*seq) == *file) {
+                Some(seq) => seqs.push(seq),
+                None => tracing::warn!(file = %file.display(), "not a record of the log"),
+            }
+        }
+        seqs.sort_unstable();
+        let mut log = Self {
+            dir: dir.try_clone()?,
+            records: Vec::with_capacity(seqs.len()),
+            seqs: BTreeMap::new(),
+        };
+        for seq in seqs {
+            let record = log.load(seq)?;
+            log.follow(record, seq)?;
+        }
+        Ok(log)
+    }
+
+    /// Appends the record that follows the newest one; it is durable when this returns. A record
+    /// that stands there already is appended once more without harm.
+    ///
+    /// # Errors
+    /// When it is not the next record, or cannot be written.
+    pub fn append(&mut self, signed: &SignedRelease) -> Result<Append, LogError> {
+        let record = parse(signed.clone(), "new")?;
+        let seq = record.release.seq;
+        if let Some(held) = self.get(seq) {
+            return Ok(verdict(held, &record));
+        }
+        self.check_next(&record, seq)?;
+        let mut bytes = codec::encode(signed);
+        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+        match persist::create(&self.dir, &name(seq), MODE, &bytes)? {
+            Created::New => {
+                self.follow(record, seq)?;
+                Ok(Append::Appended)
+            }
+            Created::Exists => {
+                let winner = self.load(seq)?;
+                let verdict = verdict(&winner, &record);
+                self.follow(winner, seq)?;
+                Ok(verdict)
+            }
+        }
+    }
+
+    /// Returns the record of a seq.
+    #[must_use]
+    pub fn get(&self, seq: Seq) -> Option<&Record> {
+        let index = usize::try_from(seq.0.checked_sub(1)?).ok()?;
+        self.records.get(index)
+    }
+
+    /// Returns the record of an id.
+    #[must_use]
+    pub fn by_id(&self, id: &ReleaseId) -> Option<&Record> {
+        self.get(*self.seqs.get(id)?)
+    }
+
+    /// Returns the one record whose id begins so.
+    ///
+    /// # Errors
+    /// When none does, or several do.
+    pub fn find(&self, prefix: &str) -> Result<&Record, FindError> {
+        let mut found = self
+            .iter()
+            .filter(|record| !prefix.is_empty() && record.id.to_string().starts_with(prefix));
+        match (found.next(), found.count()) {
+            (None, _) => Err(FindError::None(prefix.to_owned())),
+            (Some(record), 0) => Ok(record),
+            (Some(_), more) => Err(FindError::Several {
+                prefix: prefix.to_owned(),
+                count: more + 1,
+            }),
+        }
+    }
+
+    /// Returns the newest record; nothing before the first release.
+    #[must_use]
+    pub fn newest(&self) -> Option<&Record> {
+        self.records.last()
+    }
+
+    /// Returns all records, oldest first.
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Record> + ExactSizeIterator {
+        self.records.iter()
+    }
+
+    fn load(&self, seq: Seq) -> Result<Record, LogError> {
+        let name = name(seq);
+        let bytes = self.dir.read(&name, RECORD_BYTES_MAX)?;
+        let split = bytes.len().checked_sub(CHECKSUM_BYTES);
+        let Some((body, checksum)) = split.and_then(|at| bytes.split_at_checked(at)) else {
+            return Err(LogError::Damaged { name });
+        };
+        if blake3::hash(body).as_bytes() != checksum {
+            return Err(LogError::Damaged { name });
+        }
+        match codec::decode(body) {
+            Ok(signed) => parse(signed, &name),
+            Err(source) => Err(LogError::Decode { name, source }),
+        }
+    }
+
+    fn check_next(&self, record: &Record, seq: Seq) -> Result<(), LogError> {
+        let newest = self.newest();
+        let last = newest.map_or(Seq(0), |newest| newest.release.seq);
+        let follows = record.release.seq == seq
+            && seq.0 == last.0 + 1
+            && record.release.parent == newest.map(|newest| newest.id);
+        if follows {
+            Ok(())
+        } else {
+            Err(LogError::Chain {
+                name: name(seq),
+                newest: last,
+            })
+        }
+    }
+
+    fn follow(&mut self, record: Record, seq: Seq) -> Result<(), LogError> {
+        self.check_next(&record, seq)?;
+        self.seqs.insert(record.id, seq);
+        self.records.push(record);
+        Ok(())
+    }
+}
+
+fn parse(signed: SignedRelease, name: &str) -> Result<Record, LogError> {
+    let release = signed.read().map_err(|source| LogError::Release {
+        name: name.to_owned(),
+        source,
+    })?;
+    Ok(Record {
+        id: signed.id(),
+        release,
+        signed,
+    })
+}
+
+/// The same record with another signature is the same release.
+fn verdict(held: &Record, record: &Record) -> Append {
+    if held.id == record.id {
+        Append::Appended
+    } else {
+        Append::Lost
+    }
+}
+
+fn name(seq: Seq) -> String {
+    format!("{:06}", seq.0)
+}

@@ -1,0 +1,163 @@
+//! Manifests by id: the canonical bytes, each in a file that is named by their hash.
+
+use std::collections::BTreeSet;
+
+use codevol_protocol::id::ManifestId;
+use codevol_protocol::limits::MANIFEST_BYTES_MAX;
+use codevol_protocol::manifest::{Manifest, ManifestError};
+
+use crate::dir::{Dir, DirError};
+use crate::persist;
+
+const MODE: u32 = 0o600;
+
+/// The manifests that are kept in one directory.
+#[derive(Debug)]
+pub struct Manifests {
+    dir: Dir,
+}
+
+/// A manifest cannot be kept or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestsError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// The file holds other bytes than its name says.
+    #[error("manifest `{0}` is damaged on disk")]
+    Damaged(ManifestId),
+    /// The bytes are those of the name, and no manifest.
+    #[error("manifest `{id}` breaks a rule of the tree")]
+    Invalid {
+        /// The manifest.
+        id: ManifestId,
+        /// Which rule.
+        source: ManifestError,
+    },
+}
+
+impl ManifestsError {
+    /// Whether there is no such manifest here.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Dir(error) => error.is_not_found(),
+            Self::Damaged(_) | Self::Invalid { .. } => false,
+        }
+    }
+}
+
+impl Manifests {
+    /// Takes a directory that holds nothing else, and removes what was never finished.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn open(dir: &Dir) -> Result<Self, ManifestsError> {
+        persist::sweep(dir)?;
+        let dir = dir.try_clone()?;
+        Ok(Self { dir })
+    }
+
+    /// Keeps a manifest, durably. A damaged one of that id is replaced.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&self, manifest: &Manifest) -> Result<ManifestId, ManifestsError> {
+        let bytes = manifest.encode();
+        let id = ManifestId::of(&bytes);
+        let name = id.to_string();
+        match self.dir.read(&name, MANIFEST_BYTES_MAX) {
+            Ok(held) if held == bytes => {}
+            Ok(_) | Err(_) => persist::write(&self.dir, &name, MODE, &bytes)?,
+        }
+        Ok(id)
+    }
+
+    /// Whether a manifest of that id is kept; its bytes are not looked at.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn has(&self, id: ManifestId) -> Result<bool, ManifestsError> {
+        Ok(self.dir.stat(&id.to_string())?.is_some())
+    }
+
+    /// Reads a manifest and checks that it is the one of that id.
+    ///
+    /// # Errors
+    /// When it is not there or damaged.
+    pub fn read(&self, id: ManifestId) -> Result<Manifest, ManifestsError> {
+        let bytes = self.read_bytes(id)?;
+        Manifest::decode(&bytes).map_err(|source| ManifestsError::Invalid { id, source })
+    }
+
+    /// Reads the canonical bytes of a manifest and checks that they are those of that id.
+    ///
+    /// # Errors
+    /// When they are not there or damaged.
+    pub fn read_bytes(&self, id: ManifestId) -> Result<Vec<u8>, ManifestsError> {
+        let bytes = self.dir.read(&id.to_string(), MANIFEST_BYTES_MAX)?;
+        if ManifestId::of(&bytes) == id {
+            Ok(bytes)
+        } else {
+            Err(ManifestsError::Damaged(id))
+        }
+    }
+
+    /// Removes every manifest but these; returns how many.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or a file not removed.
+    pub fn sweep(&self, keep: &BTreeSet<ManifestId>) -> Result<usize, ManifestsError> {
+        let mut removed = 0;
+        for (name, _) in self.dir.entries()? {
+            let id = name.to_str().and_then(|name| name.parse().ok());
+            if id.is_some_and(|id: ManifestId| !keep.contains(&id)) {
+                self.dir.remove_file(&name.to_string_lossy())?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write as _;
+
+    use codevol_protocol::manifest::Entry;
+
+    use super::*;
+
+    fn manifest(name: &str) -> Manifest {
+        Manifest::new(vec![(name.parse().unwrap(), Entry::Dir)]).unwrap()
+    }
+
+    #[test]
+    fn a_manifest_reads_back_by_its_id_until_it_is_swept() {
+        let temp = tempfile::tempdir().unwrap();
+        let manifests = Manifests::open(&Dir::open(temp.path()).unwrap()).unwrap();
+        let (a, b) = (manifest("a"), manifest("b"));
+        let (id_a, id_b) = (manifests.put(&a).unwrap(), manifests.put(&b).unwrap());
+        assert_eq!(id_a, a.id());
+        assert_eq!(manifests.read(id_a).unwrap(), a);
+        assert_eq!(manifests.sweep(&BTreeSet::from([id_b])).unwrap(), 1);
+        assert!(!manifests.has(id_a).unwrap());
+        assert!(manifests.read(id_a).unwrap_err().is_not_found());
+        assert_eq!(manifests.read(id_b).unwrap(), b);
+    }
+
+    #[test]
+    fn a_damaged_manifest_is_never_returned_and_is_replaced_by_a_put() {
+        let temp = tempfile::tempdir().unwrap();
+        let manifests = Manifests::open(&Dir::open(temp.path()).unwrap()).unwrap();
+        let a = manifest("a");
+        let id = manifests.put(&a).unwrap();
+        let path = temp.path().join(id.to_string());
+        let mut file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all(b"x").unwrap();
+        assert!(matches!(manifests.read(id), Err(ManifestsError::Damaged(found)) if found == id));
+        manifests.put(&a).unwrap();
+        assert_eq!(manifests.read(id).unwrap(), a);
+    }
+}

@@ -1,0 +1,74 @@
+//! A thread that writes a daemon's journal, so that nobody waits for a line to be durable: the
+//! journal is history, not state.
+
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::JoinHandle;
+
+use codevol_protocol::chain::Chain;
+use jiff::Timestamp;
+use tracing::error;
+
+use crate::journal::{Event, Journal};
+
+/// How many lines may wait for the disk; who records one more waits too.
+const WAITING_MAX: usize = 1_024;
+
+/// Hands lines to the thread. When the last clone is gone, what waits is written and the thread
+/// ends.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    sender: Option<SyncSender<(Timestamp, Event)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Recorder {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(mut journal: Journal) -> std::io::Result<Self> {
+        let (sender, lines) = mpsc::sync_channel::<(Timestamp, Event)>(WAITING_MAX);
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || {
+                for (at, event) in lines {
+                    if let Err(cause) = journal.append(at, event) {
+                        error!(error = %Chain(&cause), "cannot write the journal");
+                    }
+                }
+            })?;
+        let inner = Inner {
+            sender: Some(sender),
+            thread: Some(thread),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// Records what happened, now.
+    pub fn record(&self, event: Event) {
+        if let Some(sender) = &self.inner.sender
+            && sender.send((Timestamp::now(), event)).is_err()
+        {
+            error!("journal's thread is gone");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.sender.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("journal's thread failed");
+        }
+    }
+}
