@@ -1,0 +1,320 @@
+//! What each call does.
+
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use codevol_protocol::call::{Call, CallFailure, FailureSort, PushPlan, Reply};
+use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::release::Seq;
+use codevol_protocol::rollout::Frozen;
+use codevol_protocol::status::{Outcome, STATUS_SCHEMA, Status};
+use codevol_transport::{FrameError, FrameWriter};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::broadcast;
+use tokio::time::{Instant, timeout_at};
+
+use super::Desk;
+use crate::bus::{Notice, now};
+use crate::publish::ROLLOUT_TIMEOUT_MS;
+use crate::volume::Volume;
+
+type Writer = FrameWriter<OwnedWriteHalf>;
+
+impl Desk {
+    pub(super) async fn answer(
+        &self,
+        call: Call,
+        author: Text,
+        writer: &mut Writer,
+    ) -> Result<(), FrameError> {
+        let replied = match call {
+            Call::Push(push) => {
+                let wait = push.wait && !push.dry_run;
+                self.follow(push.volume.clone(), wait, writer, async |volume| {
+                    volume.publisher.push(push, author).await
+                })
+                .await
+            }
+            Call::Rollback {
+                volume,
+                to,
+                message,
+                wait,
+            } => {
+                self.follow(volume, wait, writer, async |volume| {
+                    volume.publisher.rollback(to, author, message).await
+                })
+                .await
+            }
+            Call::Retry { volume, release } => {
+                self.follow(volume, true, writer, async |volume| {
+                    retry(volume, &release).await
+                })
+                .await
+            }
+            other => self.answer_at_once(other, author).await,
+        };
+        let reply = replied.unwrap_or_else(Reply::Failed);
+        writer.write(&reply).await
+    }
+
+    async fn answer_at_once(&self, call: Call, author: Text) -> Result<Reply, CallFailure> {
+        match call {
+            Call::Health { ready } => self.health(ready),
+            Call::Status => self.status().await,
+            Call::Invite { name, ttl_s } => {
+                let invited = self
+                    .door
+                    .invite(name, Duration::from_secs(ttl_s), &author)?;
+                Ok(Reply::Invited(invited))
+            }
+            Call::Nodes => Ok(self.nodes().await),
+            Call::RemoveNode { name } => {
+                self.door.remove(&name, &author)?;
+                self.sessions
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .revoke(&name);
+                for volume in self.volumes.values() {
+                    volume.fleet.removed(name.clone()).await;
+                }
+                Ok(Reply::Done(Text::cut(format!(
+                    "node `{name}` is a member no more"
+                ))))
+            }
+            Call::Log { volume, count } => {
+                let (_, volume) = self.volume(volume)?;
+                Ok(Reply::Log(
+                    volume.log(usize::try_from(count).unwrap_or(usize::MAX)),
+                ))
+            }
+            Call::Freeze { volume, message } => {
+                let (name, volume) = self.volume(volume)?;
+                let why = if message.is_empty() {
+                    Text::cut("frozen by hand")
+                } else {
+                    message
+                };
+                let frozen = Frozen {
+                    why,
+                    by: author,
+                    at: now(),
+                    by_rollback: false,
+                };
+                volume.fleet.freeze(frozen).await.ok_or_else(stopping)?;
+                Ok(Reply::Done(Text::cut(format!("volume `{name}` is frozen"))))
+            }
+            Call::Thaw { volume } => {
+                let (name, volume) = self.volume(volume)?;
+                volume.fleet.thaw().await.ok_or_else(stopping)?;
+                Ok(Reply::Done(Text::cut(format!("volume `{name}` is thawed"))))
+            }
+            Call::Ignored { volume, why } => {
+                let (_, volume) = self.volume(volume)?;
+                Ok(Reply::Ignored(volume.publisher.ignored(why).await?))
+            }
+            Call::Push(_) | Call::Rollback { .. } | Call::Retry { .. } => Err(stopping()),
+        }
+    }
+
+    fn health(&self, ready: bool) -> Result<Reply, CallFailure> {
+        let unscanned = self
+            .volumes
+            .iter()
+            .find(|(_, volume)| !volume.publisher.view().scanned);
+        match unscanned {
+            Some((name, _)) if ready => Err(CallFailure::new(
+                FailureSort::Failed,
+                "not-ready",
+                format!("volume `{name}` was not scanned yet"),
+            )),
+            Some(_) | None => Ok(Reply::Healthy),
+        }
+    }
+
+    async fn status(&self) -> Result<Reply, CallFailure> {
+        let mut volumes = Vec::new();
+        for volume in self.volumes.values() {
+            volumes.push(volume.status().await.ok_or_else(stopping)?);
+        }
+        Ok(Reply::Status(Box::new(Status {
+            schema: Text::cut(STATUS_SCHEMA),
+            fleet: self.fleet,
+            listen: Some(self.listen.clone()),
+            source: None,
+            volumes,
+        })))
+    }
+
+    async fn nodes(&self) -> Reply {
+        let mut members = self.door.members();
+        let online = self
+            .sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .online();
+        let mut seen = std::collections::BTreeMap::new();
+        for volume in self.volumes.values() {
+            let status = volume.fleet.status().await;
+            seen.extend(
+                status
+                    .into_iter()
+                    .flat_map(|status| status.nodes)
+                    .map(|node| (node.name, node.last_seen_at)),
+            );
+        }
+        for member in &mut members {
+            member.online = online.contains(&member.name);
+            member.last_seen_at = seen.get(&member.name).copied().flatten();
+        }
+        Reply::Nodes(members)
+    }
+
+    fn volume(&self, name: Option<VolumeName>) -> Result<(&VolumeName, &Volume), CallFailure> {
+        let unknown = |message: String| {
+            let names: Vec<&str> = self.volumes.keys().map(VolumeName::as_str).collect();
+            CallFailure::new(FailureSort::Usage, "volume", message)
+                .hint(format!("the source's volumes: {}", names.join(", ")))
+        };
+        match name {
+            Some(name) => self
+                .volumes
+                .get_key_value(&name)
+                .ok_or_else(|| unknown(format!("there is no volume `{name}`"))),
+            None if self.volumes.len() == 1 => self
+                .volumes
+                .first_key_value()
+                .ok_or_else(|| unknown("there is no volume".to_owned())),
+            None => Err(unknown(
+                "the source has several volumes: say which".to_owned(),
+            )),
+        }
+    }
+
+    /// Publishes, tells what is published, and, where asked to, each step up to the end.
+    async fn follow(
+        &self,
+        volume: Option<VolumeName>,
+        wait: bool,
+        writer: &mut Writer,
+        publish: impl AsyncFnOnce(&Volume) -> Result<PushPlan, CallFailure>,
+    ) -> Result<Reply, CallFailure> {
+        let (_, volume) = self.volume(volume)?;
+        // Followed before it is published: no step can be missed.
+        let mut notices = volume.fleet.bus().follow();
+        let mut plan = publish(volume).await?;
+        plan.nodes = self.door.members().len() as u64;
+        let deadline = Instant::now() + Duration::from_millis(plan.deadline_ms);
+        let Some(release) = plan.release.clone().filter(|_| wait) else {
+            return Ok(Reply::Plan(Box::new(plan)));
+        };
+        let gone = |_: FrameError| stopping();
+        writer
+            .write(&Reply::Plan(Box::new(plan)))
+            .await
+            .map_err(gone)?;
+        let ended = timeout_at(deadline, watch(volume, &release, &mut notices, writer)).await;
+        ended.map_err(|_elapsed| {
+            CallFailure::new(
+                FailureSort::Failed,
+                "deadline",
+                format!(
+                    "{} is published, but its rollout did not end in time",
+                    release.seq
+                ),
+            )
+            .hint("`codevol status` shows how far it is")
+        })?
+    }
+}
+
+async fn watch(
+    volume: &Volume,
+    release: &codevol_protocol::status::ReleaseStatus,
+    notices: &mut broadcast::Receiver<Notice>,
+    writer: &mut Writer,
+) -> Result<Reply, CallFailure> {
+    let done = |outcome: Outcome| Reply::Outcome(Box::new(outcome));
+    if let Some(outcome) = volume
+        .fleet
+        .settled(release.id)
+        .await
+        .ok_or_else(stopping)?
+    {
+        tell_pending(release.seq, notices, writer).await?;
+        return Ok(done(outcome));
+    }
+    loop {
+        match notices.recv().await {
+            Ok(Notice::Event(event)) => {
+                writer
+                    .write(&Reply::Event(event))
+                    .await
+                    .map_err(|_gone| stopping())?;
+            }
+            Ok(Notice::Outcome(outcome)) if outcome.release >= release.seq => {
+                return Ok(Reply::Outcome(outcome));
+            }
+            Ok(Notice::Outcome(_)) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                if let Some(outcome) = volume
+                    .fleet
+                    .settled(release.id)
+                    .await
+                    .ok_or_else(stopping)?
+                {
+                    return Ok(done(outcome));
+                }
+            }
+            Err(broadcast::error::RecvError::Closed) => return Err(stopping()),
+        }
+    }
+}
+
+/// A rollout that was over before it was looked at: its steps are told all the same.
+async fn tell_pending(
+    seq: Seq,
+    notices: &mut broadcast::Receiver<Notice>,
+    writer: &mut Writer,
+) -> Result<(), CallFailure> {
+    while let Ok(notice) = notices.try_recv() {
+        if let Notice::Event(event) = notice
+            && event.release.is_none_or(|release| release >= seq)
+        {
+            writer
+                .write(&Reply::Event(event))
+                .await
+                .map_err(|_gone| stopping())?;
+        }
+    }
+    Ok(())
+}
+
+async fn retry(
+    volume: &Volume,
+    named: &codevol_protocol::call::ReleaseRef,
+) -> Result<PushPlan, CallFailure> {
+    let release = volume.history.find(named).ok_or_else(|| {
+        CallFailure::new(
+            FailureSort::Refused,
+            "not-found",
+            format!("there is no release {named}"),
+        )
+        .hint("`codevol log` lists the releases")
+    })?;
+    volume
+        .fleet
+        .retry(release.id())
+        .await
+        .ok_or_else(stopping)?;
+    let mut plan = PushPlan::new(release.release().volume.clone(), ROLLOUT_TIMEOUT_MS);
+    plan.release = Some(volume.history.status(&release));
+    Ok(plan)
+}
+
+fn stopping() -> CallFailure {
+    CallFailure::new(
+        FailureSort::Unavailable,
+        "stopping",
+        "the source is stopping",
+    )
+}

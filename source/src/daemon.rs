@@ -1,0 +1,396 @@
+//! The source daemon, put together: what starts in which order, and how it stops.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use codevol_protocol::chain::Chain;
+use codevol_protocol::name::{NodeName, Text, VolumeName};
+use codevol_protocol::trust::Trust;
+use codevol_store::dir::{Dir, DirError};
+use codevol_store::journal::{Journal, JournalError};
+use codevol_store::lock::{Lock, LockError};
+use codevol_store::recorder::Recorder;
+use codevol_store::state::{Document, StateError};
+use codevol_transport::{
+    Alpn, BindError, CloseCode, ControlError, ControlListener, Listener, Peer, Pending,
+};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info, warn};
+
+use crate::config::{SourceConfig, VolumeConfig};
+use crate::control::Desk;
+use crate::encode::Deltas;
+use crate::fleet::{FleetParts, FleetTask};
+use crate::history::{History, HistoryError};
+use crate::identity::{Identity, IdentityError};
+use crate::join::{Door, DoorFacts};
+use crate::publish::{PublishError, PublisherParts, PublisherTask, Signer};
+use crate::session::{self, Entered, SessionContext, Sessions};
+use crate::volume::Volume;
+
+const LOCK: &str = "lock";
+const ROLLOUT: &str = "rollout.json";
+const ROLLOUT_SCHEMA: &str = "codevol.rollout/1";
+const SCAN_CACHE: &str = "scan-cache";
+const DIR_MODE: u32 = 0o700;
+/// How long a peer may take for its handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long tasks may take to end once they are told to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// STATE cannot be used.
+    #[error("cannot use the state directory")]
+    Dir(#[from] DirError),
+    /// Another source uses it.
+    #[error("state directory is in use")]
+    Locked(#[from] LockError),
+    /// Keys or tables are missing or damaged.
+    #[error("cannot open the source's identity")]
+    Identity(#[from] IdentityError),
+    /// The journal is damaged.
+    #[error("cannot open the journal")]
+    Journal(#[from] JournalError),
+    /// A volume's state is damaged.
+    #[error("cannot read the state of volume `{volume}`")]
+    State {
+        /// The volume.
+        volume: VolumeName,
+        /// Why.
+        source: StateError,
+    },
+    /// A volume's history is damaged.
+    #[error("cannot open the history of volume `{volume}`")]
+    History {
+        /// The volume.
+        volume: VolumeName,
+        /// Why.
+        source: HistoryError,
+    },
+    /// A volume's tree cannot be opened.
+    #[error("cannot open the tree of volume `{volume}`")]
+    Tree {
+        /// The volume.
+        volume: VolumeName,
+        /// Why.
+        source: Box<PublishError>,
+    },
+    /// The UDP port is taken.
+    #[error("cannot listen for agents")]
+    Listen(#[from] BindError),
+    /// The control socket cannot be bound.
+    #[error("cannot listen for operators")]
+    Control(#[from] ControlError),
+    /// The system gives no thread, or does not say where it listens.
+    #[error("cannot start")]
+    Io(#[from] std::io::Error),
+}
+
+/// A daemon that has started and waits to be run.
+#[derive(Debug)]
+pub struct Daemon {
+    listener: Listener,
+    desk: Desk,
+    control: ControlListener,
+    context: SessionContext,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+    _lock: Lock,
+}
+
+impl Daemon {
+    /// Opens everything, and starts the volumes' tasks. When this returns, the ports are bound.
+    ///
+    /// # Errors
+    /// When something cannot be opened or bound; nothing is left running then.
+    pub fn start(config: SourceConfig, build: &str) -> Result<Self, StartError> {
+        let shutdown = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let started = start(config, build, (&tasks, &shutdown));
+        if started.is_err() {
+            shutdown.cancel();
+        }
+        started
+    }
+
+    /// Returns where agents reach it.
+    ///
+    /// # Errors
+    /// When the operating system does not tell.
+    pub fn listen(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Returns what stops the daemon when it is cancelled, by the caller or by a fatal fault.
+    #[must_use]
+    pub fn stopper(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
+    /// Serves until the stopper is cancelled; then ends all sessions and waits for the tasks.
+    pub async fn run(self) {
+        let Self {
+            listener,
+            desk,
+            control,
+            context,
+            tasks,
+            shutdown,
+            _lock,
+        } = self;
+        tasks.spawn(desk.clone().serve(control, tasks.clone(), shutdown.clone()));
+        loop {
+            // Cancel-safe: `accept` takes a peer only when it returns one.
+            let pending = tokio::select! {
+                () = shutdown.cancelled() => break,
+                pending = listener.accept() => pending,
+            };
+            let Some(pending) = pending else { break };
+            let visitor = Visitor {
+                desk: desk.clone(),
+                context: context.clone(),
+            };
+            tasks.spawn(visitor.serve(pending, shutdown.clone()));
+        }
+        shutdown.cancel();
+        listener.close().await;
+        tasks.close();
+        if tokio::time::timeout(STOP_TIMEOUT, tasks.wait())
+            .await
+            .is_err()
+        {
+            warn!("some tasks did not end in time");
+        }
+        info!("source stopped");
+    }
+}
+
+fn start(
+    config: SourceConfig,
+    build: &str,
+    (tasks, shutdown): (&TaskTracker, &CancellationToken),
+) -> Result<Daemon, StartError> {
+    let state = Dir::open(&config.state_dir)?;
+    let lock = Lock::acquire(&state, LOCK)?;
+    let identity = Identity::open(&config.state_dir)?;
+    let journal = Journal::open(&state.ensure_dir("journal", DIR_MODE)?)?;
+    let journal = Recorder::start(journal)?;
+    let listener = Listener::bind(config.listen, &identity.node, &identity.reset_key)?;
+    let listen = listener.local_addr()?;
+    let control = ControlListener::bind(&config.control_socket)?;
+
+    let enrolled: BTreeSet<NodeName> = identity.roster.get().members().keys().cloned().collect();
+    let signer = Signer {
+        fleet: identity.trust.fleet,
+        epoch: identity.trust.epoch,
+        key: identity.publisher.clone(),
+        host: Text::cut(host_name()),
+    };
+    let mut volumes = BTreeMap::new();
+    for volume in &config.volumes {
+        let opened = Opened {
+            state: &state,
+            config: &config,
+            journal: &journal,
+            signer: &signer,
+            trust: &identity.trust,
+        };
+        let handles = opened.open(volume, enrolled.clone(), (tasks, shutdown))?;
+        volumes.insert(volume.name.clone(), handles);
+    }
+    let volumes = Arc::new(volumes);
+    let facts = DoorFacts {
+        advertise: advertise(&config, listen),
+        source_key: identity.node.public(),
+        operator: identity.operator,
+        trust: identity.signed_trust.clone(),
+        fleet: identity.trust.fleet,
+        volumes: volumes.keys().cloned().collect(),
+    };
+    let desk = Desk {
+        volumes: volumes.clone(),
+        door: Door::new(identity.roster, journal, facts),
+        sessions: Arc::new(Mutex::new(Sessions::default())),
+        fleet: identity.trust.fleet,
+        listen: Text::cut(listen.to_string()),
+    };
+    let context = SessionContext {
+        volumes,
+        trust: identity.signed_trust,
+        trust_epoch: identity.trust.epoch,
+        build: Text::cut(build),
+    };
+    info!(%listen, control = %config.control_socket.display(), "source is listening");
+    let (tasks, shutdown) = (tasks.clone(), shutdown.clone());
+    Ok(Daemon {
+        listener,
+        desk,
+        control,
+        context,
+        tasks,
+        shutdown,
+        _lock: lock,
+    })
+}
+
+/// What opening a volume needs.
+struct Opened<'a> {
+    state: &'a Dir,
+    config: &'a SourceConfig,
+    journal: &'a Recorder,
+    signer: &'a Signer,
+    trust: &'a Trust,
+}
+
+impl Opened<'_> {
+    fn open(
+        &self,
+        volume: &VolumeConfig,
+        enrolled: BTreeSet<NodeName>,
+        (tasks, shutdown): (&TaskTracker, &CancellationToken),
+    ) -> Result<Volume, StartError> {
+        let name = volume.name.clone();
+        let relative = format!("volumes/{name}");
+        let dir = self.state.ensure_dir(&relative, DIR_MODE)?;
+        let history = History::open(&dir);
+        let verified = history.and_then(|history| {
+            history.verify(self.trust, &name)?;
+            Ok(history)
+        });
+        let history = verified.map_err(|source| StartError::History {
+            volume: name.clone(),
+            source,
+        })?;
+        let history = Arc::new(history);
+        let state = |source| StartError::State {
+            volume: name.clone(),
+            source,
+        };
+        let document = match Document::open(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)? {
+            Some(document) => document,
+            None => Document::create(&dir, ROLLOUT, ROLLOUT_SCHEMA, Default::default())
+                .map_err(state)?,
+        };
+        let (fleet_task, fleet) = FleetTask::new(FleetParts {
+            volume: name.clone(),
+            history: history.clone(),
+            document,
+            journal: self.journal.clone(),
+            enrolled,
+            failed: shutdown.clone(),
+        });
+        let (publisher_task, publisher) = PublisherTask::new(PublisherParts {
+            config: volume.clone(),
+            cache_file: self.config.state_dir.join(relative).join(SCAN_CACHE),
+            history: history.clone(),
+            fleet: fleet.clone(),
+            signer: self.signer.clone(),
+            journal: self.journal.clone(),
+        })
+        .map_err(|source| StartError::Tree {
+            volume: name,
+            source: Box::new(source),
+        })?;
+        tasks.spawn(fleet_task.run(shutdown.clone()));
+        tasks.spawn(publisher_task.run(shutdown.clone()));
+        Ok(Volume {
+            history,
+            deltas: Arc::new(Deltas::default()),
+            fleet,
+            publisher,
+        })
+    }
+}
+
+/// Returns what tokens tell agents to dial; nothing where the bound address does not say it.
+fn advertise(config: &SourceConfig, listen: SocketAddr) -> Option<String> {
+    let bound = (!listen.ip().is_unspecified()).then(|| listen.to_string());
+    config.advertise.clone().or(bound)
+}
+
+fn host_name() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// Whoever dials in.
+struct Visitor {
+    desk: Desk,
+    context: SessionContext,
+}
+
+impl Visitor {
+    async fn serve(self, pending: Pending, shutdown: CancellationToken) {
+        let remote = pending.remote_address();
+        let peer = match pending.handshake(HANDSHAKE_TIMEOUT).await {
+            Ok(peer) => peer,
+            Err(error) => return debug!(%remote, %error, "handshake failed"),
+        };
+        match peer.alpn {
+            Alpn::Join => {
+                if let Some(node) = self.desk.door.serve(peer).await {
+                    for volume in self.desk.volumes.values() {
+                        volume.fleet.enrolled(node.clone()).await;
+                    }
+                }
+            }
+            Alpn::Node => self.serve_node(peer, shutdown).await,
+        }
+    }
+
+    async fn serve_node(self, peer: Peer, shutdown: CancellationToken) {
+        let Some(node) = self.desk.door.name_of(&peer.key) else {
+            debug!(remote = %peer.remote, key = %peer.key.short(), "key is not enrolled");
+            peer.link
+                .close(CloseCode::NotEnrolled, "this key is not enrolled");
+            return;
+        };
+        let sessions = &self.desk.sessions;
+        let Entered { id, takes_turns } = sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .enter(node.clone(), peer.link.clone());
+        if takes_turns {
+            error!(%node, remote = %peer.remote, "two hosts take turns with one node key");
+            let remote = format!("connections replace one another, last from {}", peer.remote);
+            self.desk.door.note(&node, "replaced", &remote);
+        }
+        // Who was removed between the first look and the entry was not among those to be closed.
+        if self.desk.door.name_of(&peer.key).as_ref() != Some(&node) {
+            peer.link
+                .close(CloseCode::Revoked, "this key is enrolled no more");
+            sessions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .leave(&node, id);
+            return;
+        }
+        let ended = session::run(
+            self.context,
+            peer.link.clone(),
+            (node.clone(), id),
+            shutdown,
+        )
+        .await;
+        if let Err(error) = &ended
+            && let Some(code) = error.violation()
+        {
+            warn!(%node, error = %Chain(error), "node broke the protocol");
+            self.desk
+                .door
+                .note(&node, "violation", &Chain(error).to_string());
+            peer.link.close(code, "protocol violation");
+        }
+        sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .leave(&node, id);
+    }
+}

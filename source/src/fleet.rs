@@ -1,0 +1,10 @@
+//! The fleet of one volume: feeds the rollout machine with what the agents report, and carries out
+//! what it asks. One task owns the machine; everyone else holds a [`FleetHandle`].
+
+mod handle;
+mod known;
+mod report;
+mod task;
+
+pub use handle::{FleetHandle, FleetView, SessionCommand, SessionId};
+pub use task::{FleetParts, FleetTask};

@@ -1,0 +1,220 @@
+//! How others speak with the fleet's task.
+
+use std::collections::BTreeSet;
+
+use codevol_protocol::id::{BlobId, ReleaseId};
+use codevol_protocol::message::{FromAgent, VolumeHello};
+use codevol_protocol::name::{NodeName, VolumeName};
+use codevol_protocol::rollout::{Frozen, Intent};
+use codevol_protocol::status::{Outcome, VolumeStatus};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::bus::Bus;
+use crate::history::Published;
+
+/// Tells two connections of one node apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// What a session is to do.
+#[derive(Debug)]
+pub enum SessionCommand {
+    /// Send a release, from the best base that the node holds.
+    Push {
+        /// The volume.
+        volume: VolumeName,
+        /// The release.
+        release: ReleaseId,
+        /// What the node holds.
+        held: Vec<ReleaseId>,
+        /// Blobs that it lost.
+        missing: BTreeSet<BlobId>,
+    },
+    /// Stop sending a release, and say so.
+    Cancel {
+        /// The volume.
+        volume: VolumeName,
+        /// The release.
+        release: ReleaseId,
+    },
+    /// Say this.
+    Say(codevol_protocol::message::FromSource),
+}
+
+/// What the fleet's task takes in.
+#[derive(Debug)]
+pub(super) enum Input {
+    Published {
+        release: ReleaseId,
+        intent: Intent,
+    },
+    Online {
+        node: NodeName,
+        session: SessionId,
+        hello: VolumeHello,
+        outbox: mpsc::Sender<SessionCommand>,
+    },
+    Heard {
+        node: NodeName,
+        session: SessionId,
+        message: FromAgent,
+    },
+    Offline {
+        node: NodeName,
+        session: SessionId,
+    },
+    Enrolled {
+        node: NodeName,
+    },
+    Removed {
+        node: NodeName,
+    },
+    Freeze {
+        frozen: Frozen,
+        done: oneshot::Sender<()>,
+    },
+    Thaw {
+        done: oneshot::Sender<()>,
+    },
+    Retry {
+        release: ReleaseId,
+        done: oneshot::Sender<()>,
+    },
+    Status {
+        reply: oneshot::Sender<VolumeStatus>,
+    },
+    Settled {
+        release: ReleaseId,
+        reply: oneshot::Sender<Option<Outcome>>,
+    },
+}
+
+/// What others may see of the fleet at any time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FleetView {
+    /// The release that the fleet is to run.
+    pub live: Option<ReleaseId>,
+    /// The one that was live before.
+    pub previous: Option<ReleaseId>,
+    /// Why nothing new goes live.
+    pub frozen: Option<Frozen>,
+    /// Releases that were found broken.
+    pub quarantined: BTreeSet<ReleaseId>,
+    /// Releases that are or were live, or wait to be: what must be kept whole.
+    pub needed: BTreeSet<ReleaseId>,
+}
+
+/// Speaks with the fleet's task. Where that has ended, nothing is done and nothing answered.
+#[derive(Debug, Clone)]
+pub struct FleetHandle {
+    pub(super) inbox: mpsc::Sender<Input>,
+    pub(super) view: watch::Receiver<FleetView>,
+    pub(super) bus: Bus,
+}
+
+impl FleetHandle {
+    /// Returns what is to be seen now.
+    #[must_use]
+    pub fn view(&self) -> FleetView {
+        self.view.borrow().clone()
+    }
+
+    /// Returns what tells each change of the view.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<FleetView> {
+        self.view.clone()
+    }
+
+    /// Returns where the volume's events are told.
+    #[must_use]
+    pub const fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    /// Tells that a release is durable in the log.
+    pub async fn published(&self, release: &Published, intent: Intent) {
+        self.send(Input::Published {
+            release: release.id(),
+            intent,
+        })
+        .await;
+    }
+
+    /// Tells that a node is connected.
+    pub async fn online(
+        &self,
+        node: NodeName,
+        session: SessionId,
+        hello: VolumeHello,
+        outbox: mpsc::Sender<SessionCommand>,
+    ) {
+        self.send(Input::Online {
+            node,
+            session,
+            hello,
+            outbox,
+        })
+        .await;
+    }
+
+    /// Hands on what a node said.
+    pub async fn heard(&self, node: NodeName, session: SessionId, message: FromAgent) {
+        self.send(Input::Heard {
+            node,
+            session,
+            message,
+        })
+        .await;
+    }
+
+    /// Tells that a connection ended.
+    pub async fn offline(&self, node: NodeName, session: SessionId) {
+        self.send(Input::Offline { node, session }).await;
+    }
+
+    /// Tells that a node is a member now; it will connect.
+    pub async fn enrolled(&self, node: NodeName) {
+        self.send(Input::Enrolled { node }).await;
+    }
+
+    /// Tells that a node is a member no more.
+    pub async fn removed(&self, node: NodeName) {
+        self.send(Input::Removed { node }).await;
+    }
+
+    /// Freezes the volume; durable when this returns.
+    pub async fn freeze(&self, frozen: Frozen) -> Option<()> {
+        self.ask(|done| Input::Freeze { frozen, done }).await
+    }
+
+    /// Thaws the volume; durable when this returns.
+    pub async fn thaw(&self) -> Option<()> {
+        self.ask(|done| Input::Thaw { done }).await
+    }
+
+    /// Takes a release out of quarantine and rolls it out.
+    pub async fn retry(&self, release: ReleaseId) -> Option<()> {
+        self.ask(|done| Input::Retry { release, done }).await
+    }
+
+    /// Returns how the volume stands, as far as the fleet knows: the publisher adds the rest.
+    pub async fn status(&self) -> Option<VolumeStatus> {
+        self.ask(|reply| Input::Status { reply }).await
+    }
+
+    /// Returns how a release fared, where nothing more will happen to it by itself.
+    pub async fn settled(&self, release: ReleaseId) -> Option<Option<Outcome>> {
+        self.ask(|reply| Input::Settled { release, reply }).await
+    }
+
+    async fn send(&self, input: Input) {
+        // The task ends only when the daemon does: then nobody waits for this any more.
+        self.inbox.send(input).await.unwrap_or_default();
+    }
+
+    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.send(input(reply)).await;
+        answer.await.ok()
+    }
+}

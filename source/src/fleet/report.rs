@@ -1,0 +1,384 @@
+//! What agents report, taken in; and how the volume stands, given out.
+
+use std::time::Instant;
+
+use codevol_protocol::id::{BlobId, ReleaseId};
+use codevol_protocol::message::{Failure, FromAgent, Report, Step, Verification};
+use codevol_protocol::name::NodeName;
+use codevol_protocol::release::Seq;
+use codevol_protocol::rollout::{self, Event, Standing};
+use codevol_protocol::status::{
+    CodeServerStatus, EventKind, NodeState, NodeStatus, Outcome, Quarantined, RolloutStatus,
+    VolumeStatus,
+};
+use tracing::{info, warn};
+
+use super::handle::SessionCommand;
+use super::known::{Known, standing};
+use super::task::{FleetTask, send};
+use crate::bus::now;
+use crate::journal::Line;
+
+impl FleetTask {
+    pub(super) async fn heard(&mut self, node: &NodeName, message: FromAgent) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.last_seen_at = Some(now());
+        }
+        match message {
+            FromAgent::Hello(_) => {}
+            FromAgent::Held { added, removed, .. } => self.held(node, added, removed),
+            FromAgent::Refused {
+                release, failure, ..
+            } => {
+                self.step_failed(node, release, "stage", failure);
+            }
+            FromAgent::Missing { release, blobs, .. } => self.missing(node, release, blobs).await,
+            FromAgent::Report(report) => self.reported(node, report),
+        }
+    }
+
+    fn held(&mut self, node: &NodeName, added: Vec<ReleaseId>, removed: Vec<ReleaseId>) {
+        for release in removed {
+            if let Some(known) = self.nodes.get_mut(node) {
+                known.held.remove(&release);
+            }
+            self.machine.handle(
+                Event::Dropped {
+                    node: node.clone(),
+                    release,
+                },
+                Instant::now(),
+            );
+        }
+        for release in added {
+            self.staged(node, release);
+        }
+    }
+
+    fn staged(&mut self, node: &NodeName, release: ReleaseId) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.held.insert(release);
+        }
+        self.machine.handle(
+            Event::Staged {
+                node: node.clone(),
+                release,
+            },
+            Instant::now(),
+        );
+    }
+
+    /// An agent lost bytes that it was thought to hold: the release is sent again, with those.
+    async fn missing(&mut self, node: &NodeName, release: ReleaseId, blobs: Vec<BlobId>) {
+        warn!(volume = %self.volume, %node, blobs = blobs.len(), "node found held bytes damaged");
+        let line = Line::new("missing").release(Some(release)).node(node);
+        self.journal.record(line.volume(&self.volume).event());
+        let Some(known) = self.nodes.get(node) else {
+            return;
+        };
+        let Some(session) = &known.session else {
+            return;
+        };
+        let push = SessionCommand::Push {
+            volume: self.volume.clone(),
+            release,
+            held: known.held.iter().copied().collect(),
+            missing: blobs.into_iter().collect(),
+        };
+        send(&session.outbox, push).await;
+        self.machine
+            .handle(Event::Progress { node: node.clone() }, Instant::now());
+    }
+
+    fn reported(&mut self, node: &NodeName, report: Report) {
+        let Report { release, step, .. } = report;
+        match step {
+            Step::Receiving { .. } => {
+                self.machine
+                    .handle(Event::Progress { node: node.clone() }, Instant::now());
+            }
+            Step::Staged {
+                received_bytes,
+                elapsed_ms,
+            } => {
+                let mut event =
+                    self.bus
+                        .event(EventKind::NodeStaged, self.seq(release), Some(node.clone()));
+                event.elapsed_ms = Some(elapsed_ms);
+                event.bytes = Some(received_bytes);
+                self.bus.tell_event(event);
+                self.staged(node, release);
+            }
+            Step::StageFailed(failure) => self.step_failed(node, release, "stage", failure),
+            Step::Activated { elapsed_us } => {
+                if let Some(known) = self.nodes.get_mut(node) {
+                    known.activated();
+                }
+                let mut event = self.bus.event(
+                    EventKind::NodeActivated,
+                    self.seq(release),
+                    Some(node.clone()),
+                );
+                event.elapsed_ms = Some(elapsed_us.div_ceil(1_000));
+                self.bus.tell_event(event);
+                self.machine.handle(
+                    Event::Activated {
+                        node: node.clone(),
+                        release,
+                    },
+                    Instant::now(),
+                );
+            }
+            Step::ActivateFailed(failure) => {
+                self.step_failed(node, release, "activate", failure);
+            }
+            Step::Verified(verification) => self.verified(node, release, verification),
+            Step::Returned(verification) => self.returned(node, release, verification),
+        }
+    }
+
+    fn step_failed(
+        &mut self,
+        node: &NodeName,
+        release: ReleaseId,
+        step: &'static str,
+        failure: Failure,
+    ) {
+        let retryable = failure.retryable;
+        warn!(volume = %self.volume, %node, step, error = %failure.message, "step failed on node");
+        let line = Line::new("failed")
+            .release(Some(release))
+            .node(node)
+            .outcome(step);
+        self.journal.record(
+            line.volume(&self.volume)
+                .detail(failure.message.as_str())
+                .event(),
+        );
+        self.fail(node, release, step, failure);
+        let event = Event::StepFailed {
+            node: node.clone(),
+            release,
+            retryable,
+        };
+        self.machine.handle(event, Instant::now());
+    }
+
+    fn fail(&mut self, node: &NodeName, release: ReleaseId, step: &'static str, failure: Failure) {
+        if let Some(known) = self.nodes.get_mut(node) {
+            known.failed(release, step, failure);
+        }
+        let mut event =
+            self.bus
+                .event(EventKind::NodeFailed, self.seq(release), Some(node.clone()));
+        event.error = self.error_of(node);
+        self.bus.tell_event(event);
+    }
+
+    fn verified(&mut self, node: &NodeName, release: ReleaseId, found: Verification) {
+        let standing = standing(Some(&found));
+        let Some(known) = self.nodes.get_mut(node) else {
+            return;
+        };
+        known.verified(&found);
+        let line = Line::new("verified")
+            .release(Some(release))
+            .node(node)
+            .evidence(found.evidence)
+            .outcome(if standing == Standing::Broken {
+                "broken"
+            } else {
+                "taken"
+            });
+        self.journal.record(line.volume(&self.volume).event());
+        info!(volume = %self.volume, %node, evidence = %found.evidence, ?standing, "node verified");
+        match (standing, found.failure) {
+            (Standing::Broken, Some(failure)) => self.fail(node, release, "verify", failure),
+            (_, failure) => {
+                let mut event = self.bus.event(
+                    EventKind::NodeVerified,
+                    self.seq(release),
+                    Some(node.clone()),
+                );
+                event.elapsed_ms = Some(found.elapsed_ms);
+                event.evidence = Some(found.evidence);
+                if let (Some(known), Some(failure)) = (self.nodes.get_mut(node), failure) {
+                    known.failed(release, "verify", failure);
+                    event.error = self.error_of(node);
+                }
+                self.bus.tell_event(event);
+            }
+        }
+        let event = Event::Verified {
+            node: node.clone(),
+            release,
+            standing,
+        };
+        self.machine.handle(event, Instant::now());
+    }
+
+    fn returned(&mut self, node: &NodeName, to: ReleaseId, found: Verification) {
+        let from = self
+            .machine
+            .view()
+            .nodes
+            .get(node)
+            .and_then(|view| view.active)
+            .unwrap_or(to);
+        let Some(known) = self.nodes.get_mut(node) else {
+            return;
+        };
+        known.verified(&found);
+        let line = Line::new("returned")
+            .release(Some(to))
+            .node(node)
+            .evidence(found.evidence);
+        self.journal.record(line.volume(&self.volume).event());
+        let mut event = self
+            .bus
+            .event(EventKind::NodeReturned, self.seq(to), Some(node.clone()));
+        event.elapsed_ms = Some(found.elapsed_ms);
+        event.evidence = Some(found.evidence);
+        self.bus.tell_event(event);
+        let moment = Instant::now();
+        self.machine.handle(
+            Event::Returned {
+                node: node.clone(),
+                from,
+                to,
+            },
+            moment,
+        );
+        let standing = standing(Some(&found));
+        let event = Event::Verified {
+            node: node.clone(),
+            release: to,
+            standing,
+        };
+        self.machine.handle(event, moment);
+    }
+
+    /// Returns how the volume stands; what only the publisher knows is left empty.
+    pub(super) fn status(&self) -> VolumeStatus {
+        let view = self.machine.view();
+        let live = view.live.and_then(|live| self.history.by_id(live));
+        let head = self.history.head();
+        let shown = live.as_ref().or(head.as_ref());
+        let live_seq = live.as_ref().map(|live| live.seq());
+        let unmet = rollout::NodeView {
+            state: NodeState::Joining,
+            active: None,
+            standing: Standing::Verifying,
+            staged: Vec::new(),
+        };
+        let nodes = self.nodes.iter().map(|(name, known)| {
+            let node = view.nodes.get(name).unwrap_or(&unmet);
+            let seq = node.active.and_then(|id| self.seq(id));
+            self.node_status(name, node, (known, seq, live_seq))
+        });
+        let rollout = view.rollout.and_then(|rollout| {
+            Some(RolloutStatus {
+                release: self.seq(rollout.release)?,
+                phase: rollout.phase,
+                wave: u32::try_from(rollout.wave).unwrap_or(u32::MAX),
+                waves: u32::try_from(rollout.waves).unwrap_or(u32::MAX),
+                started_at: self.started_at.unwrap_or_default(),
+            })
+        });
+        let mut quarantined: Vec<Quarantined> = view
+            .quarantined
+            .iter()
+            .filter_map(|entry| {
+                let release = self.seq(entry.release)?;
+                let error = self
+                    .error_of(&entry.node)
+                    .filter(|error| error.release == release);
+                let message = error.map(|error| error.message).unwrap_or_default();
+                Some(Quarantined {
+                    release,
+                    node: entry.node.clone(),
+                    message,
+                })
+            })
+            .collect();
+        quarantined.sort_by_key(|entry| entry.release);
+        VolumeStatus {
+            name: self.volume.clone(),
+            head: head.as_ref().map(|head| head.seq()),
+            live: live_seq,
+            frozen: view.frozen.clone(),
+            rollout,
+            quarantined,
+            skipped: Vec::new(),
+            watch: None,
+            release: shown.map(|release| self.history.status(release)),
+            nodes: nodes.collect(),
+        }
+    }
+
+    fn node_status(
+        &self,
+        name: &NodeName,
+        view: &rollout::NodeView,
+        (known, active, live): (&Known, Option<Seq>, Option<Seq>),
+    ) -> NodeStatus {
+        let mut staged: Vec<Seq> = view.staged.iter().filter_map(|id| self.seq(*id)).collect();
+        staged.sort_by_key(|seq| std::cmp::Reverse(*seq));
+        let lag = live.map_or(0, |live| {
+            live.0.saturating_sub(active.map_or(0, |seq| seq.0))
+        });
+        NodeStatus {
+            name: name.clone(),
+            state: view.state,
+            release: active,
+            staged,
+            lag,
+            evidence: known.evidence.filter(|_| known.session.is_some()),
+            last_seen_at: if known.session.is_some() {
+                Some(now())
+            } else {
+                known.last_seen_at
+            },
+            held: None,
+            drift: Vec::new(),
+            code_servers: known
+                .code_servers
+                .iter()
+                .map(CodeServerStatus::from)
+                .collect(),
+            error: self.error_of(name),
+        }
+    }
+
+    /// Returns how a release fared, where nothing more happens to it by itself.
+    pub(super) fn settled(&self, release: ReleaseId) -> Option<Outcome> {
+        let view = self.machine.view();
+        let waits = view
+            .waiting
+            .iter()
+            .any(|waiting| waiting.release == release)
+            && view.frozen.is_none();
+        let runs = view
+            .rollout
+            .is_some_and(|rollout| rollout.release == release);
+        if waits || runs {
+            return None;
+        }
+        let quarantined = view
+            .quarantined
+            .iter()
+            .find(|entry| entry.release == release);
+        self.outcome(&rollout::Outcome {
+            release,
+            live: view.live == Some(release),
+            broken_on: quarantined.map(|entry| entry.node.clone()),
+            returned: quarantined.is_some()
+                && view.nodes.values().all(|node| node.active != Some(release)),
+            nodes: view
+                .nodes
+                .iter()
+                .map(|(name, node)| (name.clone(), node.state))
+                .collect(),
+        })
+    }
+}

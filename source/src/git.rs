@@ -1,0 +1,117 @@
+//! What git says of a tree: commit and branch for the release record, and whether git is at work.
+//!
+//! git is asked by running it, with a deadline. A tree without git, a machine without git and a
+//! repository that git refuses to read (`safe.directory`) are all the same here: nothing to say.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use codevol_protocol::name::Text;
+use codevol_protocol::release::Git;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// How long git may take for an answer.
+const DEADLINE: Duration = Duration::from_secs(3);
+/// As much of an answer as is read: the head, and whether one change follows it.
+const ANSWER_BYTES_MAX: u64 = 64 << 10;
+/// What stands in the git directory while git works on the tree, or left it half-way.
+const AT_WORK: [&str; 7] = [
+    "index.lock",
+    "HEAD.lock",
+    "rebase-merge",
+    "rebase-apply",
+    "MERGE_HEAD",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+];
+
+/// The git directory of a tree: of its worktree, where it is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitDir {
+    path: PathBuf,
+}
+
+impl GitDir {
+    /// Asks git for the directory; the tree may be any directory of the repository.
+    pub async fn find(root: &Path) -> Option<Self> {
+        let answer = ask(root, &["rev-parse", "--absolute-git-dir"]).await?;
+        let path = PathBuf::from(answer.strip_suffix('\n')?);
+        path.is_absolute().then_some(Self { path })
+    }
+
+    /// Returns the directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether git is at work on the tree right now, or waits for a person to end a merge or rebase.
+    #[must_use]
+    pub fn busy(&self) -> bool {
+        AT_WORK
+            .iter()
+            .any(|name| self.path.join(name).symlink_metadata().is_ok())
+    }
+
+    /// Whether the coming or going of this name in the directory bears on [`Self::busy`].
+    pub(crate) fn is_sign(name: &[u8]) -> bool {
+        AT_WORK.iter().any(|sign| sign.as_bytes() == name)
+    }
+}
+
+/// Asks git where the tree stands. Only what lies in the tree counts as a difference.
+pub async fn describe(root: &Path) -> Option<Git> {
+    let status = ["status", "--porcelain=v2", "--branch", "--", "."];
+    let answer = ask(root, &status).await?;
+    let header = |name: &str| {
+        let mut lines = answer.lines();
+        lines.find_map(|line| line.strip_prefix("# branch.")?.strip_prefix(name))
+    };
+    let commit = header("oid ").filter(|oid| *oid != "(initial)")?;
+    let branch = header("head ").filter(|head| *head != "(detached)");
+    Some(Git {
+        commit: Text::cut(commit),
+        branch: branch.map(Text::cut),
+        dirty: answer.lines().any(|line| !line.starts_with('#')),
+    })
+}
+
+async fn ask(root: &Path, arguments: &[&str]) -> Option<String> {
+    let mut child = Command::new("git")
+        // A configured monitor would be a program out of the repository.
+        .args(["-c", "core.fsmonitor=false", "-C"])
+        .arg(root)
+        .args(arguments)
+        // Otherwise asking would take the very lock that says that git is at work.
+        .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("LC_ALL", "C")
+        .env_remove("GIT_DIR")
+        .env_remove("GIT_WORK_TREE")
+        .env_remove("GIT_INDEX_FILE")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .ok()?;
+    let mut answer = Vec::new();
+    let stdout = child.stdout.take()?;
+    let read = async {
+        stdout
+            .take(ANSWER_BYTES_MAX)
+            .read_to_end(&mut answer)
+            .await
+            .ok()?;
+        // What was cut off needs no end: the child dies with this function.
+        let cut = answer.len() as u64 == ANSWER_BYTES_MAX;
+        (cut || child.wait().await.ok()?.success()).then_some(())
+    };
+    timeout(DEADLINE, read).await.ok()??;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

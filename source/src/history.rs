@@ -1,0 +1,293 @@
+//! The releases of one volume: the log, the manifests and the blobs behind it, read by everyone,
+//! appended to by the publisher alone.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use codevol_protocol::call::ReleaseRef;
+use codevol_protocol::id::{BlobId, ManifestId, ReleaseId};
+use codevol_protocol::limits::IGNORE_RULES_BYTES_MAX;
+use codevol_protocol::manifest::Manifest;
+use codevol_protocol::name::VolumeName;
+use codevol_protocol::release::{Release, Seq, SignedRelease};
+use codevol_protocol::status::ReleaseStatus;
+use codevol_protocol::trust::{ReleaseRefused, Trust};
+use codevol_store::blobs::{BlobError, Blobs};
+use codevol_store::dir::{Dir, DirError};
+use codevol_store::log::{Append, Log, LogError, Record};
+use codevol_store::manifests::{Manifests, ManifestsError};
+
+/// How many decoded manifests are kept at hand.
+const MANIFESTS_MAX: usize = 4;
+const DIR_MODE: u32 = 0o700;
+
+/// The history cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// A directory of ours cannot be used.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// The log.
+    #[error("release log of the source is unusable")]
+    Log(#[from] LogError),
+    /// A manifest.
+    #[error("stored manifest is unusable")]
+    Manifest(#[from] ManifestsError),
+    /// A blob.
+    #[error("stored blob is unusable")]
+    Blob(#[from] BlobError),
+    /// A record that no publisher signed for this volume.
+    #[error("{seq} of the log is not to be believed")]
+    Untrusted {
+        /// Which.
+        seq: Seq,
+        /// Why.
+        source: Box<ReleaseRefused>,
+    },
+    /// Another process appended first.
+    #[error("another process appended to the log first")]
+    Lost,
+}
+
+impl HistoryError {
+    /// Whether what was asked for is not kept any more.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Manifest(error) => error.is_not_found(),
+            Self::Blob(error) => error.is_not_found(),
+            Self::Dir(_) | Self::Log(_) | Self::Lost | Self::Untrusted { .. } => false,
+        }
+    }
+}
+
+/// A release of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    id: ReleaseId,
+    release: Release,
+    signed: SignedRelease,
+}
+
+impl Published {
+    fn new(record: &Record) -> Self {
+        Self {
+            id: record.id,
+            release: record.release.clone(),
+            signed: record.signed.clone(),
+        }
+    }
+
+    /// Returns its id.
+    #[must_use]
+    pub const fn id(&self) -> ReleaseId {
+        self.id
+    }
+
+    /// Returns its place in the history.
+    #[must_use]
+    pub const fn seq(&self) -> Seq {
+        self.release.seq
+    }
+
+    /// Returns its record.
+    #[must_use]
+    pub const fn release(&self) -> &Release {
+        &self.release
+    }
+
+    /// Returns its record as it travels.
+    #[must_use]
+    pub const fn signed(&self) -> &SignedRelease {
+        &self.signed
+    }
+}
+
+/// The releases of one volume.
+#[derive(Debug)]
+pub struct History {
+    log: Mutex<Log>,
+    manifests: Manifests,
+    blobs: Arc<Blobs>,
+    published: RwLock<BTreeMap<Seq, Arc<Published>>>,
+    recent: Mutex<VecDeque<(ManifestId, Arc<Manifest>)>>,
+}
+
+impl History {
+    /// Opens the history that a directory of STATE holds, or begins one.
+    ///
+    /// # Errors
+    /// When the directory cannot be used or the log is damaged.
+    pub fn open(dir: &Dir) -> Result<Self, HistoryError> {
+        let log = Log::open(&dir.ensure_dir("log", DIR_MODE)?)?;
+        let manifests = Manifests::open(&dir.ensure_dir("manifests", DIR_MODE)?)?;
+        let blobs = Arc::new(Blobs::open(&dir.ensure_dir("blobs", DIR_MODE)?)?);
+        let mut published = BTreeMap::new();
+        for record in log.iter() {
+            let release = Published::new(record);
+            published.insert(release.seq(), Arc::new(release));
+        }
+        Ok(Self {
+            log: Mutex::new(log),
+            manifests,
+            blobs,
+            published: RwLock::new(published),
+            recent: Mutex::default(),
+        })
+    }
+
+    /// Returns the blobs.
+    #[must_use]
+    pub const fn blobs(&self) -> &Arc<Blobs> {
+        &self.blobs
+    }
+
+    /// Returns the newest release.
+    #[must_use]
+    pub fn head(&self) -> Option<Arc<Published>> {
+        self.read()
+            .last_key_value()
+            .map(|(_, release)| release.clone())
+    }
+
+    /// Returns every release, oldest first.
+    #[must_use]
+    pub fn releases(&self) -> Vec<Arc<Published>> {
+        self.read().values().cloned().collect()
+    }
+
+    /// Returns the release with this id. Newest first: that is the one usually asked for.
+    #[must_use]
+    pub fn by_id(&self, id: ReleaseId) -> Option<Arc<Published>> {
+        self.read()
+            .values()
+            .rev()
+            .find(|release| release.id == id)
+            .cloned()
+    }
+
+    /// Returns the release that a person means.
+    #[must_use]
+    pub fn find(&self, named: &ReleaseRef) -> Option<Arc<Published>> {
+        self.read()
+            .values()
+            .rev()
+            .find(|release| named.names(release.seq(), &release.id))
+            .cloned()
+    }
+
+    /// Returns a manifest.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn manifest(&self, id: ManifestId) -> Result<Arc<Manifest>, HistoryError> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, manifest)) = recent.iter().find(|(known, _)| *known == id) {
+            return Ok(manifest.clone());
+        }
+        let manifest = Arc::new(self.manifests.read(id)?);
+        recent.push_front((id, manifest.clone()));
+        recent.truncate(MANIFESTS_MAX);
+        Ok(manifest)
+    }
+
+    /// Keeps a manifest, durably.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put_manifest(
+        &self,
+        id: ManifestId,
+        manifest: Arc<Manifest>,
+    ) -> Result<(), HistoryError> {
+        let is_known = |(known, _): &(ManifestId, Arc<Manifest>)| *known == id;
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.iter().any(is_known) {
+            return Ok(());
+        }
+        // Not while others read what they have at hand.
+        drop(recent);
+        self.manifests.put(&manifest)?;
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|(known, _)| *known != id);
+        recent.push_front((id, manifest));
+        recent.truncate(MANIFESTS_MAX);
+        Ok(())
+    }
+
+    /// Removes all manifests and blobs but these. The manifests go first: whatever has one has its
+    /// files too.
+    ///
+    /// # Errors
+    /// When a directory cannot be read or changed.
+    pub fn sweep(
+        &self,
+        manifests: &BTreeSet<ManifestId>,
+        blobs: &BTreeSet<BlobId>,
+    ) -> Result<usize, HistoryError> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|(known, _)| manifests.contains(known));
+        let swept = self.manifests.sweep(manifests)?;
+        Ok(swept + self.blobs.sweep(blobs)?)
+    }
+
+    /// Checks that trusted keys signed every release of the log, for this volume.
+    ///
+    /// # Errors
+    /// When one is not to be believed: somebody else wrote into the log.
+    pub fn verify(&self, trust: &Trust, volume: &VolumeName) -> Result<(), HistoryError> {
+        for release in self.read().values() {
+            let verified = trust.verify_release(release.signed(), volume);
+            let seq = release.seq();
+            verified.map_err(|source| HistoryError::Untrusted {
+                seq,
+                source: Box::new(source),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Returns what people are shown of a release. A manifest that cannot be read counts its
+    /// entries as files.
+    #[must_use]
+    pub fn status(&self, release: &Published) -> ReleaseStatus {
+        let record = release.release();
+        let files = self
+            .manifest(record.manifest)
+            .map(|manifest| manifest.files() as u64);
+        ReleaseStatus::new(release.id, record, files.unwrap_or(record.entries))
+    }
+
+    /// Returns the ignore rules of a release.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn ignore_rules(&self, blob: BlobId) -> Result<Vec<u8>, HistoryError> {
+        Ok(self.blobs.read(blob, IGNORE_RULES_BYTES_MAX)?)
+    }
+
+    /// Appends a release, durably. Its blobs and its manifest must be durable before.
+    ///
+    /// # Errors
+    /// When another process was faster, or the log cannot be written.
+    pub fn append(&self, signed: &SignedRelease) -> Result<Arc<Published>, HistoryError> {
+        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let appended = log.append(signed)?;
+        let newest = log.newest().map(|record| Arc::new(Published::new(record)));
+        let (Append::Appended, Some(release)) = (appended, newest) else {
+            return Err(HistoryError::Lost);
+        };
+        let mut published = self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        published.insert(release.seq(), release.clone());
+        Ok(release)
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Seq, Arc<Published>>> {
+        self.published
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,19 @@
+//! The publisher of one volume: settles, scans, and appends signed releases. One task owns the
+//! scanner; operators reach it through a [`PublisherHandle`].
+//!
+//! ```text
+//!   hints --> settle --> scan --> compare with the head --> blobs, manifest, record --> fleet
+//! ```
+
+mod append;
+mod collect;
+mod guard;
+mod handle;
+mod request;
+mod rollback;
+mod task;
+
+pub use append::{PublishError, Signer};
+pub use handle::{PublisherHandle, SourceView};
+pub use request::ROLLOUT_TIMEOUT_MS;
+pub use task::{PublisherParts, PublisherTask};

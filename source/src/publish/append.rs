@@ -1,0 +1,149 @@
+//! From a scanned tree to a release of the log: blobs durable, then the manifest, then the record.
+
+use std::collections::BTreeSet;
+use std::panic::resume_unwind;
+use std::sync::Arc;
+
+use codevol_protocol::id::{BlobId, FleetId, ManifestId};
+use codevol_protocol::key::SecretKey;
+use codevol_protocol::manifest::{Entry, Manifest};
+use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::release::{Fingerprint, Git, Origin, Release, Seq};
+use codevol_store::blobs::BlobError;
+
+use crate::bus::now;
+use crate::history::{History, HistoryError, Published};
+use crate::scan::{ScanError, Scanner};
+use crate::watch::WatchError;
+
+/// Signs what a source publishes.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// The epoch of the trust record.
+    pub epoch: u64,
+    /// The publisher key.
+    pub key: SecretKey,
+    /// This host, for people.
+    pub host: Text,
+}
+
+/// A tree could not be published.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The tree cannot be looked at.
+    #[error("cannot scan the tree")]
+    Scan(#[from] ScanError),
+    /// A file changed between scan and read: scan again.
+    #[error("the tree keeps changing while it is read")]
+    Moved,
+    /// The history cannot be written.
+    #[error("cannot write the release")]
+    History(#[from] HistoryError),
+    /// The tree cannot be watched.
+    #[error("cannot watch the tree")]
+    Watch(#[from] WatchError),
+    /// A blob cannot be written.
+    #[error("cannot store a file")]
+    Blob(#[from] BlobError),
+}
+
+/// What is to be published, and why.
+#[derive(Debug)]
+pub(super) struct Draft {
+    pub(super) manifest: Arc<Manifest>,
+    pub(super) rules: Vec<u8>,
+    pub(super) fingerprints: Vec<Fingerprint>,
+    pub(super) origin: Origin,
+    pub(super) author: Text,
+    pub(super) message: Text,
+    pub(super) git: Option<Git>,
+}
+
+/// Stores what the release will name: files and manifest at the same time, as a file system makes
+/// durable together what is waited for together.
+pub(super) fn store(
+    history: &History,
+    scanner: &Scanner,
+    manifest: &Arc<Manifest>,
+    known: Option<&Manifest>,
+) -> Result<(), PublishError> {
+    let id = ManifestId::of(&manifest.encode());
+    std::thread::scope(|scope| {
+        let put = scope.spawn(|| history.put_manifest(id, manifest.clone()));
+        let blobs = store_blobs(history, scanner, manifest, known);
+        let put = put.join().unwrap_or_else(|panic| resume_unwind(panic));
+        blobs?;
+        Ok(put?)
+    })
+}
+
+/// Stores the files that the history does not hold yet; what is read must be what was scanned.
+fn store_blobs(
+    history: &History,
+    scanner: &Scanner,
+    manifest: &Manifest,
+    known: Option<&Manifest>,
+) -> Result<(), PublishError> {
+    let known: BTreeSet<BlobId> = known
+        .iter()
+        .flat_map(|m| m.entries())
+        .filter_map(|(_, entry)| entry.blob())
+        .collect();
+    let mut batch = history.blobs().batch();
+    let mut seen = BTreeSet::new();
+    for (path, entry) in manifest.entries() {
+        let Entry::File { blob, .. } = entry else {
+            continue;
+        };
+        if known.contains(blob) || !seen.insert(*blob) || history.blobs().has(*blob)? {
+            continue;
+        }
+        let mut file = match scanner.open_file(path) {
+            Ok(file) => file,
+            Err(error) if error.is_retryable() => return Err(PublishError::Moved),
+            Err(error) => return Err(error.into()),
+        };
+        match batch.put_expected(&mut file, *blob) {
+            Ok(_) => {}
+            Err(BlobError::Other { .. }) => return Err(PublishError::Moved),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(batch.commit()?)
+}
+
+/// Appends the release. Its files' blobs must be stored.
+pub(super) fn append(
+    history: &History,
+    volume: &VolumeName,
+    signer: &Signer,
+    draft: Draft,
+) -> Result<Arc<Published>, PublishError> {
+    let ignore_rules = history.blobs().put(&draft.rules)?;
+    let encoded = draft.manifest.encode();
+    let manifest = ManifestId::of(&encoded);
+    history.put_manifest(manifest, draft.manifest.clone())?;
+    let head = history.head();
+    let release = Release {
+        fleet: signer.fleet,
+        volume: volume.clone(),
+        epoch: signer.epoch,
+        seq: Seq(head.as_ref().map_or(1, |head| head.seq().0 + 1)),
+        parent: head.map(|head| head.id()),
+        manifest,
+        manifest_bytes: encoded.len() as u64,
+        entries: draft.manifest.entries().len() as u64,
+        total_bytes: draft.manifest.total_bytes(),
+        ignore_rules,
+        created_at: now(),
+        origin: draft.origin,
+        author: draft.author,
+        host: signer.host.clone(),
+        message: draft.message,
+        git: draft.git,
+        fingerprints: draft.fingerprints,
+    };
+    Ok(history.append(&release.sign(&signer.key))?)
+}

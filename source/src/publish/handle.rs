@@ -1,0 +1,110 @@
+//! How others speak with the publisher's task.
+
+use codevol_protocol::call::{CallFailure, FailureSort, IgnoredPath, Push, PushPlan, ReleaseRef};
+use codevol_protocol::name::Text;
+use codevol_protocol::status::{Skipped, WatchStatus};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What the publisher's task takes in.
+#[derive(Debug)]
+pub(super) enum Request {
+    Push {
+        push: Push,
+        author: Text,
+        reply: Reply<PushPlan>,
+    },
+    Rollback {
+        to: Option<ReleaseRef>,
+        author: Text,
+        message: Text,
+        reply: Reply<PushPlan>,
+    },
+    Ignored {
+        why: Option<String>,
+        reply: Reply<Vec<IgnoredPath>>,
+    },
+}
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, CallFailure>>;
+
+/// What is to be seen of the tree and its watcher.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceView {
+    /// Whether the tree was looked at once.
+    pub scanned: bool,
+    /// What cannot be carried.
+    pub skipped: Vec<Skipped>,
+    /// The watcher.
+    pub watch: Option<WatchStatus>,
+}
+
+/// Speaks with the publisher's task.
+#[derive(Debug, Clone)]
+pub struct PublisherHandle {
+    pub(super) inbox: mpsc::Sender<Request>,
+    pub(super) view: watch::Receiver<SourceView>,
+}
+
+impl PublisherHandle {
+    /// Returns what is to be seen now.
+    #[must_use]
+    pub fn view(&self) -> SourceView {
+        self.view.borrow().clone()
+    }
+
+    /// Publishes, or shows what would be.
+    ///
+    /// # Errors
+    /// When it is refused or fails.
+    pub async fn push(&self, push: Push, author: Text) -> Result<PushPlan, CallFailure> {
+        self.ask(|reply| Request::Push {
+            push,
+            author,
+            reply,
+        })
+        .await
+    }
+
+    /// Publishes an older tree again and freezes the volume.
+    ///
+    /// # Errors
+    /// When there is no such release or it fails.
+    pub async fn rollback(
+        &self,
+        to: Option<ReleaseRef>,
+        author: Text,
+        message: Text,
+    ) -> Result<PushPlan, CallFailure> {
+        self.ask(|reply| Request::Rollback {
+            to,
+            author,
+            message,
+            reply,
+        })
+        .await
+    }
+
+    /// Returns what is left out; with a path, what becomes of that one.
+    ///
+    /// # Errors
+    /// When the tree cannot be looked at or the path is none.
+    pub async fn ignored(&self, why: Option<String>) -> Result<Vec<IgnoredPath>, CallFailure> {
+        self.ask(|reply| Request::Ignored { why, reply }).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, CallFailure> {
+        let gone = || {
+            CallFailure::new(
+                FailureSort::Unavailable,
+                "stopping",
+                "the source is stopping",
+            )
+        };
+        let (reply, answer) = oneshot::channel();
+        self.inbox
+            .send(request(reply))
+            .await
+            .map_err(|_closed| gone())?;
+        answer.await.map_err(|_dropped| gone())?
+    }
+}

@@ -1,0 +1,363 @@
+//! What operators ask of the publisher: push, roll back, show what is left out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use codevol_protocol::call::{
+    CallFailure, Change, ChangeKind, FailureSort, IgnoredPath, Push, PushPlan,
+};
+use codevol_protocol::manifest::{Entry, Manifest};
+use codevol_protocol::name::{Printable, Text};
+use codevol_protocol::path::RelPath;
+use codevol_protocol::release::Origin;
+use codevol_protocol::rollout::Intent;
+use codevol_protocol::status::{ReleaseStatus, Skipped};
+
+use super::append::PublishError;
+use super::guard;
+use super::handle::Request;
+use super::task::{Asked, PublisherTask, Seen};
+use crate::config::PublishMode;
+use crate::history::Published;
+use crate::rules::Verdict;
+use crate::watch::Watcher;
+
+/// How long an operator waits for the end of a rollout, in milliseconds.
+pub const ROLLOUT_TIMEOUT_MS: u64 = 300_000;
+/// How many changed paths a plan lists.
+const CHANGES_MAX: usize = 1_000;
+
+pub(super) fn refused(kind: &str, message: impl Into<String>) -> CallFailure {
+    CallFailure::new(FailureSort::Refused, kind, message)
+}
+
+pub(super) fn failed(error: &PublishError) -> CallFailure {
+    let failure = CallFailure::new(FailureSort::Failed, "publish", "nothing was published");
+    failure.caused_by(error)
+}
+
+impl PublisherTask {
+    pub(super) async fn requested(&mut self, request: Request, watcher: &Watcher) {
+        // Whoever asked may have gone; what was published is in the log all the same.
+        match request {
+            Request::Push {
+                push,
+                author,
+                reply,
+            } => drop(reply.send(self.push(push, author, watcher).await)),
+            Request::Rollback {
+                to,
+                author,
+                message,
+                reply,
+            } => drop(reply.send(self.rollback(to, author, message).await)),
+            Request::Ignored { why, reply } => drop(reply.send(self.ignored(why, watcher))),
+        }
+    }
+
+    async fn push(
+        &mut self,
+        push: Push,
+        author: Text,
+        watcher: &Watcher,
+    ) -> Result<PushPlan, CallFailure> {
+        self.may_push(&push)?;
+        // What was saved before the push was asked for belongs to it, whether or not the watcher
+        // has told of it yet.
+        self.expect_anything();
+        let mut seen = self.look(watcher).map_err(|error| failed(&error))?;
+        let head = self.history.head();
+        let live = self
+            .fleet
+            .view()
+            .live
+            .and_then(|live| self.history.by_id(live));
+        let hot_fix = !push.paths.is_empty();
+        let base = if hot_fix {
+            live.or_else(|| head.clone())
+        } else {
+            head.clone()
+        };
+        let base_manifest = self
+            .manifest_of(base.as_ref())
+            .map_err(|error| failed(&error))?;
+        if hot_fix {
+            let overlaid = overlay(base_manifest.as_deref(), &seen.scan.manifest, &push.paths)?;
+            seen.scan.manifest = overlaid;
+        }
+        let unchanged = base_manifest.as_deref() == Some(&seen.scan.manifest);
+        let mut plan = self.plan(&seen, base.as_ref(), base_manifest.as_deref());
+        plan.unchanged = unchanged;
+        if push.dry_run {
+            return Ok(plan);
+        }
+        if let (false, Err(blast)) = (
+            push.yes || unchanged,
+            guard::check(base_manifest.as_deref(), &seen.scan.manifest),
+        ) {
+            return Err(
+                refused("blast-guard", format!("{blast}: nothing was published")).hint(
+                    "is the source tree mounted? `codevol push --yes` publishes it all the same",
+                ),
+            );
+        }
+        if push.thaw {
+            self.fleet.thaw().await;
+        }
+        if unchanged {
+            let release = base.ok_or_else(|| refused("empty", "the tree is empty"))?;
+            self.follow(&release, author, push.message).await?;
+            plan.release = Some(self.shown(&release));
+            return Ok(plan);
+        }
+        let origin = if hot_fix {
+            Origin::HotFix
+        } else {
+            Origin::Push
+        };
+        let asked = Asked {
+            origin,
+            author,
+            message: push.message,
+            intent: Intent::Wanted,
+        };
+        let release = self
+            .publish(seen.scan, asked)
+            .await
+            .map_err(|error| failed(&error))?;
+        plan.release = Some(self.shown(&release));
+        Ok(plan)
+    }
+
+    fn may_push(&self, push: &Push) -> Result<(), CallFailure> {
+        let frozen = self.fleet.view().frozen;
+        let hot_fix = !push.paths.is_empty();
+        if let Some(frozen) = frozen.as_ref().filter(|_| !push.thaw && !push.dry_run)
+            && !(hot_fix && frozen.by_rollback)
+        {
+            return Err(refused(
+                "frozen",
+                format!(
+                    "volume `{}` is frozen by {}: {}",
+                    self.config.name, frozen.by, frozen.why
+                ),
+            )
+            .hint("`codevol thaw` ends that; `codevol push --thaw` ends it and publishes"));
+        }
+        if hot_fix && self.config.publish == PublishMode::Auto && frozen.is_none() {
+            return Err(refused(
+                "watched",
+                format!(
+                    "volume `{}` is watched: each save is published whole",
+                    self.config.name
+                ),
+            )
+            .hint("save the file; named paths need `publish = \"manual\"` or a frozen volume"));
+        }
+        Ok(())
+    }
+
+    /// The tree is the release already: what is asked for is that it goes live.
+    async fn follow(
+        &self,
+        release: &Arc<Published>,
+        author: Text,
+        message: Text,
+    ) -> Result<(), CallFailure> {
+        let view = self.fleet.view();
+        if view.quarantined.contains(&release.id()) {
+            let seq = release.seq();
+            return Err(refused(
+                "quarantined",
+                format!("{seq} was found broken, and the tree is still the same"),
+            )
+            .hint(format!(
+                "mend the tree, or try it once more: `codevol retry {seq}`"
+            )));
+        }
+        if !message.is_empty() {
+            let line = self.line("note").actor(&author).release(Some(release.id()));
+            self.journal.record(line.detail(message.as_str()).event());
+        }
+        if view.live != Some(release.id()) {
+            self.fleet.retry(release.id()).await;
+        }
+        Ok(())
+    }
+
+    fn ignored(
+        &mut self,
+        why: Option<String>,
+        watcher: &Watcher,
+    ) -> Result<Vec<IgnoredPath>, CallFailure> {
+        self.look(watcher).map_err(|error| failed(&error))?;
+        let shown = |path: &RelPath, is_dir: bool, verdict: Verdict| {
+            let slash = if is_dir { "/" } else { "" };
+            let path = Text::cut(format!("{path}{slash}"));
+            match verdict {
+                Verdict::Included => IgnoredPath {
+                    path,
+                    ignored: false,
+                    rule: None,
+                    from: None,
+                },
+                Verdict::Ignored { rule, from } => IgnoredPath {
+                    path,
+                    ignored: true,
+                    rule: Some(Text::cut(rule)),
+                    from: Some(Text::cut(from)),
+                },
+            }
+        };
+        let Some(why) = why else {
+            let ignored = self.scanner.ignored();
+            return Ok(ignored
+                .into_iter()
+                .map(|i| shown(&i.path, i.is_dir, i.verdict))
+                .collect());
+        };
+        let invalid = |error| {
+            let path = Printable(&why).to_string();
+            CallFailure::new(
+                FailureSort::Usage,
+                "path",
+                format!("`{path}` is no path of the tree"),
+            )
+            .caused_by(&error)
+        };
+        let path: RelPath = why.trim_end_matches('/').parse().map_err(invalid)?;
+        let is_dir = why.ends_with('/') || self.config.path.join(path.as_str()).is_dir();
+        Ok(vec![shown(
+            &path,
+            is_dir,
+            self.scanner.rules().verdict(&path, is_dir),
+        )])
+    }
+
+    fn plan(
+        &self,
+        seen: &Seen,
+        base: Option<&Arc<Published>>,
+        base_manifest: Option<&Manifest>,
+    ) -> PushPlan {
+        let (changes, changes_more) = changes(base_manifest, &seen.scan.manifest);
+        let skipped = seen.scan.skipped.iter().map(|skipped| Skipped {
+            path: Text::cut(&skipped.path),
+            why: Text::cut(skipped.why.to_string()),
+        });
+        let hashed = changes
+            .iter()
+            .filter(|change| change.kind != ChangeKind::Removed);
+        let bytes = |change: &Change| {
+            seen.scan
+                .manifest
+                .entry(&change.path)
+                .map_or(0, Entry::size)
+        };
+        PushPlan {
+            base: base.map(|base| base.seq()),
+            skipped: skipped.collect(),
+            hashed_files: hashed.clone().count() as u64,
+            hashed_bytes: hashed.map(bytes).sum(),
+            hashed_ms: u64::try_from(seen.elapsed.as_millis()).unwrap_or(u64::MAX),
+            changes,
+            changes_more,
+            ..self.empty_plan()
+        }
+    }
+
+    pub(super) fn empty_plan(&self) -> PushPlan {
+        PushPlan::new(self.config.name.clone(), ROLLOUT_TIMEOUT_MS)
+    }
+
+    pub(super) fn shown(&self, release: &Published) -> ReleaseStatus {
+        self.history.status(release)
+    }
+}
+
+/// Returns the base with the named paths as they stand in the tree.
+fn overlay(
+    base: Option<&Manifest>,
+    tree: &Manifest,
+    paths: &[RelPath],
+) -> Result<Manifest, CallFailure> {
+    let named = |path: &RelPath| {
+        paths
+            .iter()
+            .any(|named| path == named || path.is_below(named))
+    };
+    let mut entries: BTreeMap<RelPath, Entry> = base
+        .into_iter()
+        .flat_map(Manifest::entries)
+        .filter(|(path, _)| !named(path))
+        .cloned()
+        .collect();
+    for path in paths {
+        let before = base.is_some_and(|base| {
+            base.entries()
+                .iter()
+                .any(|(p, _)| p == path || p.is_below(path))
+        });
+        let now = tree
+            .entries()
+            .iter()
+            .any(|(p, _)| p == path || p.is_below(path));
+        if !before && !now {
+            return Err(CallFailure::new(
+                FailureSort::Usage,
+                "path",
+                format!("`{path}` is neither in the tree nor in the release it is based on"),
+            )
+            .hint("`codevol ignored --why PATH` says whether a rule leaves it out"));
+        }
+    }
+    for (path, entry) in tree.entries().iter().filter(|(path, _)| named(path)) {
+        // A directory that was empty, or a file that is a directory now, makes way.
+        let mut above = path.parent();
+        while let Some(parent) = above {
+            entries.remove(&parent);
+            above = parent.parent();
+        }
+        entries.insert(path.clone(), entry.clone());
+    }
+    Manifest::new(entries.into_iter().collect()).map_err(|error| {
+        CallFailure::new(
+            FailureSort::Refused,
+            "conflict",
+            "the named paths do not fit into the live tree",
+        )
+        .caused_by(&error)
+    })
+}
+
+/// Lists what differs, and how much more than that does.
+pub(super) fn changes(old: Option<&Manifest>, new: &Manifest) -> (Vec<Change>, u64) {
+    let old: BTreeMap<&RelPath, &Entry> = old
+        .into_iter()
+        .flat_map(Manifest::entries)
+        .map(|(path, entry)| (path, entry))
+        .collect();
+    let added = new.entries().iter().filter_map(|(path, entry)| {
+        let kind = match old.get(path) {
+            None => ChangeKind::Added,
+            Some(before) if *before != entry => ChangeKind::Changed,
+            Some(_) => return None,
+        };
+        Some(Change {
+            path: path.clone(),
+            kind,
+        })
+    });
+    let removed = old
+        .keys()
+        .filter(|path| new.entry(path).is_none())
+        .map(|path| Change {
+            path: (*path).clone(),
+            kind: ChangeKind::Removed,
+        });
+    let mut changes: Vec<Change> = added.chain(removed).collect();
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    let more = changes.len().saturating_sub(CHANGES_MAX);
+    changes.truncate(CHANGES_MAX);
+    (changes, more as u64)
+}

@@ -1,0 +1,374 @@
+//! One connection of one agent: judges what it says, hands it to the fleets of its volumes, and
+//! says and sends what they ask for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use codevol_protocol::chain::Chain;
+use codevol_protocol::delta::Position;
+use codevol_protocol::id::ReleaseId;
+use codevol_protocol::message::{AgentHello, FromAgent, FromSource, MINOR, Partial, SourceHello};
+use codevol_protocol::name::{NodeName, Text, VolumeName};
+use codevol_protocol::session::SourceSession;
+use codevol_protocol::violation::Violation;
+use codevol_transport::{CloseCode, CloseReason, FrameError, Link, LinkReader, LinkWriter};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::fleet::{FleetHandle, SessionCommand, SessionId};
+use crate::push::{self, PushError, Pushed, Wanted};
+use crate::volume::Volume;
+
+/// How long a peer may take to open its control stream and say hello, or to take a message.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a message may wait for a peer that does not read.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many commands may wait for a session.
+const OUTBOX_MAX: usize = 256;
+
+/// What every session needs of the daemon.
+#[derive(Debug, Clone)]
+pub struct SessionContext {
+    /// The volumes, by name.
+    pub volumes: Arc<BTreeMap<VolumeName, Volume>>,
+    /// What is said first besides hello: the newest trust record.
+    pub trust: codevol_protocol::trust::SignedTrust,
+    /// Its epoch.
+    pub trust_epoch: u64,
+    /// Our build, for people.
+    pub build: Text,
+}
+
+/// Why a session ended.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The peer broke a rule.
+    #[error("peer broke the protocol")]
+    Violation(#[from] Violation),
+    /// A frame could not be read or written.
+    #[error("control stream failed")]
+    Frame(#[from] FrameError),
+    /// The link ended.
+    #[error("link ended")]
+    Closed(#[from] CloseReason),
+    /// The peer did not say hello, or does not take what is said.
+    #[error("peer does not answer within {0:?}")]
+    Silent(Duration),
+    /// The fleet takes no message.
+    #[error("fleet takes no message within {0:?}")]
+    Busy(Duration),
+}
+
+impl SessionError {
+    /// Returns the code that tells the peer, where it is at fault.
+    #[must_use]
+    pub fn violation(&self) -> Option<CloseCode> {
+        match self {
+            Self::Violation(_) | Self::Silent(_) => Some(CloseCode::Violation),
+            Self::Frame(error) => error.violation(),
+            Self::Closed(_) | Self::Busy(_) => None,
+        }
+    }
+}
+
+/// Runs a session until its link ends or `stop` is cancelled.
+///
+/// # Errors
+/// When the peer broke a rule or the link failed.
+pub async fn run(
+    context: SessionContext,
+    link: Link,
+    (node, id): (NodeName, SessionId),
+    stop: CancellationToken,
+) -> Result<(), SessionError> {
+    let opening = timeout(HELLO_TIMEOUT, open(&context, &link, &node));
+    let (mut session, writer, reader) = opening
+        .await
+        .or(Err(SessionError::Silent(HELLO_TIMEOUT)))??;
+    let (outbox, commands) = mpsc::channel(OUTBOX_MAX);
+    for hello in std::mem::take(&mut session.hello.volumes) {
+        session
+            .partial
+            .extend(hello.partial.map(|partial| (hello.volume.clone(), partial)));
+        if let Some(volume) = context.volumes.get(&hello.volume) {
+            session
+                .fleets
+                .insert(hello.volume.clone(), volume.fleet.clone());
+            volume
+                .fleet
+                .online(node.clone(), id, hello, outbox.clone())
+                .await;
+        }
+    }
+    info!(%node, remote = %link.remote_address(), "node connected");
+    let ended = session
+        .serve((writer, reader), commands, (&node, id), stop)
+        .await;
+    for fleet in session.fleets.values() {
+        fleet.offline(node.clone(), id).await;
+    }
+    match &ended {
+        Ok(()) => info!(%node, "node disconnected"),
+        Err(error) => info!(%node, error = %Chain(error), "node disconnected"),
+    }
+    ended
+}
+
+struct Session {
+    context: SessionContext,
+    link: Link,
+    hello: AgentHello,
+    judge: SourceSession,
+    fleets: BTreeMap<VolumeName, FleetHandle>,
+    partial: BTreeMap<VolumeName, Partial>,
+    pushes: JoinSet<(Pushed, Result<(), PushError>)>,
+    pushing: BTreeMap<VolumeName, (ReleaseId, tokio::task::AbortHandle)>,
+}
+
+async fn open(
+    context: &SessionContext,
+    link: &Link,
+    node: &NodeName,
+) -> Result<(Session, LinkWriter, LinkReader), SessionError> {
+    let (mut writer, mut reader) = link.accept_control().await?;
+    let message: Option<FromAgent> = reader.read().await?;
+    let Some(message) = message else {
+        return Err(Violation::NotGreeted.into());
+    };
+    let mut judge = SourceSession::default();
+    judge.handle(&message)?;
+    let FromAgent::Hello(hello) = message else {
+        return Err(Violation::NotGreeted.into());
+    };
+    let greeting = SourceHello {
+        minor: MINOR,
+        build: context.build.clone(),
+        node: node.clone(),
+    };
+    writer.write(&FromSource::Hello(greeting)).await?;
+    if hello.trust_epoch < context.trust_epoch {
+        writer
+            .write(&FromSource::Trust(context.trust.clone()))
+            .await?;
+    }
+    let session = Session {
+        context: context.clone(),
+        link: link.clone(),
+        hello,
+        judge,
+        fleets: BTreeMap::new(),
+        partial: BTreeMap::new(),
+        pushes: JoinSet::new(),
+        pushing: BTreeMap::new(),
+    };
+    Ok((session, writer, reader))
+}
+
+impl Session {
+    async fn serve(
+        &mut self,
+        (mut writer, mut reader): (LinkWriter, LinkReader),
+        mut commands: mpsc::Receiver<SessionCommand>,
+        (node, id): (&NodeName, SessionId),
+        stop: CancellationToken,
+    ) -> Result<(), SessionError> {
+        loop {
+            // Cancel-safe: `read`, `recv` and `join_next` keep what they have when dropped; a
+            // write happens behind the select, and is never dropped. What the fleet says goes
+            // first: a peer that talks without end must not fill the queue that it waits for.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                command = commands.recv() => match command {
+                    Some(command) => {
+                        if let Some(say) = self.command(command) {
+                            let written = timeout(WRITE_TIMEOUT, writer.write(&say)).await;
+                            written.or(Err(SessionError::Silent(WRITE_TIMEOUT)))??;
+                        }
+                    }
+                    None => return Ok(()),
+                },
+                Some(ended) = self.pushes.join_next() => {
+                    if let Ok((pushed, result)) = ended {
+                        self.pushed(&pushed, result, node);
+                    }
+                }
+                message = reader.read::<FromAgent>() => match message? {
+                    Some(message) => self.hear(message, (node, id)).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn hear(
+        &mut self,
+        message: FromAgent,
+        (node, id): (&NodeName, SessionId),
+    ) -> Result<(), SessionError> {
+        self.judge.handle(&message)?;
+        let volume = match &message {
+            FromAgent::Hello(_) => return Ok(()),
+            FromAgent::Held { volume, .. }
+            | FromAgent::Refused { volume, .. }
+            | FromAgent::Missing { volume, .. } => volume,
+            FromAgent::Report(report) => &report.volume,
+        };
+        if let Some(fleet) = self.fleets.get(volume) {
+            // The fleet may itself wait for room in this session's outbox.
+            let heard = timeout(WRITE_TIMEOUT, fleet.heard(node.clone(), id, message)).await;
+            heard.or(Err(SessionError::Busy(WRITE_TIMEOUT)))?;
+        }
+        Ok(())
+    }
+
+    /// Starts or ends a push, and returns what is to be said.
+    fn command(&mut self, command: SessionCommand) -> Option<FromSource> {
+        match command {
+            SessionCommand::Say(message) => Some(message),
+            SessionCommand::Cancel { volume, release } => {
+                if self
+                    .pushing
+                    .get(&volume)
+                    .is_some_and(|(current, _)| *current == release)
+                    && let Some((_, push)) = self.pushing.remove(&volume)
+                {
+                    push.abort();
+                }
+                Some(FromSource::Cancel { volume, release })
+            }
+            SessionCommand::Push {
+                volume,
+                release,
+                held,
+                missing,
+            } => {
+                self.push(Wanted {
+                    volume,
+                    release,
+                    held,
+                    missing,
+                    start: Position::default(),
+                });
+                None
+            }
+        }
+    }
+
+    /// A newer push of a volume resets the stream of the one before it.
+    fn push(&mut self, mut wanted: Wanted) {
+        let Some(volume) = self.context.volumes.get(&wanted.volume) else {
+            return;
+        };
+        if let Some((_, before)) = self.pushing.remove(&wanted.volume) {
+            before.abort();
+        }
+        // What the agent has in part is known from its hello, and true until the first push.
+        if let Some(partial) = self.partial.remove(&wanted.volume)
+            && partial.release == wanted.release
+            && wanted.missing.is_empty()
+        {
+            wanted.start = partial.next;
+        }
+        self.judge.pushed(wanted.release);
+        let (release, name) = (wanted.release, wanted.volume.clone());
+        let (link, history) = (self.link.clone(), volume.history.clone());
+        let deltas = volume.deltas.clone();
+        let task = self.pushes.spawn(async move {
+            let pushed = Pushed {
+                volume: wanted.volume.clone(),
+                release: wanted.release,
+            };
+            let result = push::send(&link, &history, &deltas, wanted).await;
+            (pushed, result)
+        });
+        self.pushing.insert(name, (release, task));
+    }
+
+    fn pushed(&mut self, pushed: &Pushed, result: Result<(), PushError>, node: &NodeName) {
+        let Pushed { volume, release } = pushed;
+        if self
+            .pushing
+            .get(volume)
+            .is_some_and(|(current, _)| current == release)
+        {
+            self.pushing.remove(volume);
+        }
+        match result {
+            Ok(()) => debug!(%volume, %node, release = %release.short(), "release was sent"),
+            // The rollout machine asks again when the step does not move on.
+            Err(error) => {
+                warn!(%volume, %node, release = %release.short(), error = %Chain(&error), "push failed");
+            }
+        }
+    }
+}
+
+/// Within this time, a node that is replaced again and again is two hosts with one key.
+const TURNS_WITHIN: Duration = Duration::from_secs(60);
+/// How often a node may be replaced within that time before it is said.
+const TURNS_MAX: usize = 2;
+
+/// The sessions that run: at most one a node.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    next: u64,
+    running: BTreeMap<NodeName, (SessionId, Link)>,
+    /// When the links of a node were replaced; those of late.
+    replaced: BTreeMap<NodeName, Vec<Instant>>,
+}
+
+/// A link that was entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entered {
+    /// Its session.
+    pub id: SessionId,
+    /// Whether two hosts with one key take turns: an alarm.
+    pub takes_turns: bool,
+}
+
+impl Sessions {
+    /// Enters a new link of a node; the older one, if there is one, is closed as replaced.
+    pub fn enter(&mut self, node: NodeName, link: Link) -> Entered {
+        self.next += 1;
+        let id = SessionId(self.next);
+        let mut takes_turns = false;
+        if let Some((_, older)) = self.running.insert(node.clone(), (id, link)) {
+            older.close(CloseCode::Replaced, "a newer connection of the same key");
+            let times = self.replaced.entry(node).or_default();
+            times.retain(|at| at.elapsed() < TURNS_WITHIN);
+            times.push(Instant::now());
+            // Said once a series, not at each turn of it.
+            takes_turns = times.len() == TURNS_MAX;
+        }
+        Entered { id, takes_turns }
+    }
+
+    /// Forgets a session that ended.
+    pub fn leave(&mut self, node: &NodeName, id: SessionId) {
+        if self
+            .running
+            .get(node)
+            .is_some_and(|(current, _)| *current == id)
+        {
+            self.running.remove(node);
+        }
+    }
+
+    /// Closes the link of a node that is a member no more.
+    pub fn revoke(&mut self, node: &NodeName) {
+        if let Some((_, link)) = self.running.remove(node) {
+            link.close(CloseCode::Revoked, "this key is enrolled no more");
+        }
+    }
+
+    /// Returns the nodes that are connected.
+    #[must_use]
+    pub fn online(&self) -> BTreeSet<NodeName> {
+        self.running.keys().cloned().collect()
+    }
+}

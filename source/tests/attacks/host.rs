@@ -1,0 +1,247 @@
+//! A source daemon with a tree of its own, and what is to be seen of it from outside.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use codevol_protocol::call::{Call, Push, Reply};
+use codevol_protocol::evidence::Verdict;
+use codevol_protocol::key::{PublicKey, SecretKey};
+use codevol_protocol::message::{Join, JoinReply, MINOR};
+use codevol_protocol::name::Text;
+use codevol_protocol::token::Token;
+use codevol_source::config::{PublishMode, SourceConfig, VolumeConfig, WatchConfig, WatchMode};
+use codevol_source::daemon::Daemon;
+use codevol_source::identity::Identity;
+use codevol_transport::{Alpn, Dialer, FrameError, Link, control};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::member::Member;
+
+/// Longer than anything here takes; only a hang gets there.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// The close codes of the wire.
+pub(crate) const NOT_ENROLLED: u64 = 2;
+pub(crate) const REPLACED: u64 = 3;
+pub(crate) const REVOKED: u64 = 4;
+pub(crate) const VIOLATION: u64 = 5;
+
+/// Waits for something that is to happen.
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(DEADLINE, future).await;
+    done.unwrap_or_else(|_| panic!("{what}: nothing happened"))
+}
+
+pub(crate) fn key(seed: u8) -> SecretKey {
+    SecretKey::from_seed(&[seed; 32])
+}
+
+/// A running source, and a member that keeps to the rules.
+#[derive(Debug)]
+pub(crate) struct Host {
+    temp: TempDir,
+    pub(crate) at: SocketAddr,
+    pub(crate) source_key: PublicKey,
+    pub(crate) good: Member,
+    _running: JoinSet<()>,
+}
+
+/// The member that keeps to the rules, by the seed of its key.
+const GOOD: u8 = 100;
+
+impl Host {
+    /// A source on which r1 is live, also on its one member.
+    pub(crate) async fn begin() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        for dir in ["tree", "state"] {
+            fs::create_dir(temp.path().join(dir)).unwrap();
+        }
+        save(&temp, "defs.py", "one");
+        save(&temp, "kept.py", "kept");
+        let state = temp.path().join("state");
+        Identity::create(&state).unwrap();
+        let source_key = Identity::open(&state).unwrap().node.public();
+        let config = SourceConfig {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            advertise: None,
+            state_dir: state,
+            control_socket: temp.path().join("source.sock"),
+            volumes: vec![VolumeConfig {
+                name: "pipes".parse().unwrap(),
+                path: temp.path().join("tree"),
+                publish: PublishMode::Manual,
+                ignore: Vec::new(),
+                keep: 20,
+                watch: WatchConfig {
+                    mode: WatchMode::Poll,
+                    ..WatchConfig::default()
+                },
+            }],
+        };
+        let daemon = Daemon::start(config, "test").unwrap();
+        let at = daemon.listen().unwrap();
+        let mut running = JoinSet::new();
+        running.spawn(daemon.run());
+        let socket = temp.path().join("source.sock");
+        let token = invite(&socket, "good", 600).await;
+        let good = key(GOOD);
+        let welcomed = join(at, &good, &token, None).await.unwrap();
+        assert!(matches!(welcomed, JoinReply::Welcome(_)), "{welcomed:?}");
+        let good = Member::connect(at, &source_key, &good, Vec::new()).await;
+        let mut host = Self {
+            temp,
+            at,
+            source_key,
+            good,
+            _running: running,
+        };
+        host.goes_live("one").await;
+        host
+    }
+
+    pub(crate) async fn call(&self, call: &Call) -> Reply {
+        ask(&self.temp.path().join("source.sock"), call).await
+    }
+
+    pub(crate) async fn invite(&self, name: &str, ttl_s: u64) -> Token {
+        invite(&self.temp.path().join("source.sock"), name, ttl_s).await
+    }
+
+    /// Enrols a key.
+    pub(crate) async fn enrol(&self, name: &str, key: &SecretKey) {
+        let token = self.invite(name, 600).await;
+        let reply = join(self.at, key, &token, None).await.unwrap();
+        assert!(matches!(reply, JoinReply::Welcome(_)), "{reply:?}");
+    }
+
+    /// Enrols a key and connects with it, by the rules.
+    pub(crate) async fn member(&self, name: &str, key: &SecretKey) -> Member {
+        self.enrol(name, key).await;
+        Member::connect(self.at, &self.source_key, key, Vec::new()).await
+    }
+
+    pub(crate) async fn dial(&self, key: &SecretKey, alpn: Alpn) -> Link {
+        let dialer = Dialer::new(key);
+        let at = self.at.to_string();
+        let link = dialer.dial(&at, alpn, &self.source_key, DEADLINE);
+        link.await.unwrap()
+    }
+
+    /// Publishes the tree with another text in it.
+    pub(crate) async fn publish(&self, text: &str) {
+        save(&self.temp, "defs.py", text);
+        let push = Push {
+            volume: None,
+            paths: Vec::new(),
+            message: Text::default(),
+            dry_run: false,
+            thaw: false,
+            yes: false,
+            wait: false,
+        };
+        let reply = self.call(&Call::Push(push)).await;
+        assert!(matches!(reply, Reply::Plan(_)), "{reply:?}");
+    }
+
+    /// Publishes, and has the good member run it.
+    async fn goes_live(&mut self, text: &str) {
+        self.publish(text).await;
+        let release = self.good.stages().await;
+        self.good.activates(release, Verdict::Good).await;
+        self.good.hears_live(release).await;
+    }
+
+    /// The journal's lines of this outcome that name this node.
+    pub(crate) fn lines(&self, outcome: &str, node: &str) -> usize {
+        let journal = self.temp.path().join("state/journal/journal.jsonl");
+        let text = fs::read_to_string(journal).unwrap_or_default();
+        let outcome = format!("\"outcome\":\"{outcome}\"");
+        let node = format!("\"node\":\"{node}\"");
+        let lines = text.lines();
+        lines
+            .filter(|line| line.contains(&outcome) && line.contains(&node))
+            .count()
+    }
+
+    /// Waits until the journal holds exactly so many such lines.
+    pub(crate) async fn noted(&self, what: &str, (outcome, node): (&str, &str), count: usize) {
+        let found = async {
+            while self.lines(outcome, node) < count {
+                // The journal is written by a thread of its own.
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        within(&format!("{what}: line `{outcome}` of `{node}`"), found).await;
+        assert_eq!(self.lines(outcome, node), count, "{what}");
+    }
+
+    /// The checks that each case ends with. The hostile one must be gone by then.
+    pub(crate) async fn survives(&mut self, what: &str) {
+        let health = self.call(&Call::Health { ready: true }).await;
+        assert_eq!(health, Reply::Healthy, "{what}");
+        assert!(
+            self.good.is_open(),
+            "{what}: another connection was touched"
+        );
+        let tree: PathBuf = self.temp.path().join("tree");
+        assert_eq!(fs::read(tree.join("kept.py")).unwrap(), b"kept", "{what}");
+        assert_eq!(fs::read_dir(&tree).unwrap().count(), 2, "{what}");
+        self.goes_live(what).await;
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.temp.path().join("state")
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's file needs no durability"
+)]
+fn save(temp: &TempDir, name: &str, text: &str) {
+    fs::write(temp.path().join("tree").join(name), text).unwrap();
+}
+
+async fn ask(socket: &std::path::Path, call: &Call) -> Reply {
+    let answered = async {
+        let (mut reader, mut writer) = control::connect(socket).await.unwrap();
+        writer.write(call).await.unwrap();
+        reader.read().await.unwrap().unwrap()
+    };
+    within("control socket", answered).await
+}
+
+async fn invite(socket: &std::path::Path, name: &str, ttl_s: u64) -> Token {
+    let name = Some(name.parse().unwrap());
+    match ask(socket, &Call::Invite { name, ttl_s }).await {
+        Reply::Invited(invited) => invited.token.parse().unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Makes the one call of a joiner.
+pub(crate) async fn join(
+    at: SocketAddr,
+    key: &SecretKey,
+    token: &Token,
+    name: Option<&str>,
+) -> Result<JoinReply, FrameError> {
+    let dialer = Dialer::new(key);
+    let at = at.to_string();
+    let link = dialer.dial(&at, Alpn::Join, &token.source_key, DEADLINE);
+    let link = link.await.unwrap();
+    let (mut writer, mut reader) = link.open_control().await.unwrap();
+    let call = Join {
+        minor: MINOR,
+        token: token.id,
+        secret: token.secret.clone(),
+        name: name.map(|name| name.parse().unwrap()),
+        host: Text::cut("host"),
+        volume: None,
+    };
+    writer.write(&call).await?;
+    let reply = within("join", reader.read::<JoinReply>()).await?;
+    Ok(reply.unwrap())
+}
