@@ -1,0 +1,230 @@
+//! The agent's control socket: health and status, for its own user and root.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use codevol_protocol::call::{Call, CallFailure, FailureSort, Reply};
+use codevol_protocol::chain::Chain;
+use codevol_protocol::evidence::{Evidence, Verdict};
+use codevol_protocol::id::{FleetId, ReleaseId};
+use codevol_protocol::manifest::Manifest;
+use codevol_protocol::message::Verification;
+use codevol_protocol::name::{NodeName, Text, VolumeName};
+use codevol_protocol::release::Seq;
+use codevol_protocol::status::{
+    CodeServerStatus, LinkState, NodeError, NodeState, NodeStatus, ReleaseStatus, STATUS_SCHEMA,
+    SourceLink, Status, VolumeStatus,
+};
+use codevol_transport::{Caller, ControlListener};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::link::{LinkView, Linked};
+use crate::task::{Order, Standing, now};
+use crate::volume::Held;
+
+/// How long a caller may take to say what it wants.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What calls are answered from.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// This node.
+    pub node: NodeName,
+    /// The volumes.
+    pub volumes: Arc<BTreeMap<VolumeName, Linked>>,
+    /// The link.
+    pub link: watch::Receiver<LinkView>,
+}
+
+impl Desk {
+    /// Answers calls until the daemon stops.
+    pub async fn serve(
+        self,
+        listener: ControlListener,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+    ) {
+        loop {
+            // Cancel-safe: `accept` loses no caller when dropped.
+            let caller = tokio::select! {
+                () = shutdown.cancelled() => break,
+                caller = listener.accept() => caller,
+            };
+            let desk = self.clone();
+            tasks.spawn(async move { desk.answer_one(caller).await });
+        }
+    }
+
+    async fn answer_one(&self, mut caller: Caller) {
+        let read = timeout(CALL_TIMEOUT, caller.reader.read::<Call>()).await;
+        let Ok(Ok(Some(call))) = read else { return };
+        let reply = self.answer(&call).await.unwrap_or_else(Reply::Failed);
+        if let Err(error) = caller.writer.write(&reply).await {
+            debug!(error = %Chain(&error), "caller went away");
+        }
+    }
+
+    async fn answer(&self, call: &Call) -> Result<Reply, CallFailure> {
+        match call {
+            Call::Health { ready } => self.health(*ready).await,
+            Call::Status => self.status().await,
+            Call::Invite { .. }
+            | Call::Nodes
+            | Call::RemoveNode { .. }
+            | Call::Push(_)
+            | Call::Log { .. }
+            | Call::Rollback { .. }
+            | Call::Freeze { .. }
+            | Call::Thaw { .. }
+            | Call::Retry { .. }
+            | Call::Ignored { .. } => Err(CallFailure::new(
+                FailureSort::Usage,
+                "role",
+                "this daemon is an agent; that is asked of the source",
+            )
+            .hint("run the command on the source host")),
+        }
+    }
+
+    async fn health(&self, ready: bool) -> Result<Reply, CallFailure> {
+        for (name, linked) in self.volumes.iter() {
+            let standing = inspect(linked).await?;
+            if ready && standing.active.is_none() {
+                return Err(CallFailure::new(
+                    FailureSort::Failed,
+                    "not-ready",
+                    format!("volume `{name}` holds no release yet"),
+                ));
+            }
+        }
+        Ok(Reply::Healthy)
+    }
+
+    async fn status(&self) -> Result<Reply, CallFailure> {
+        let mut volumes = Vec::new();
+        let link = self.link.borrow().clone();
+        for linked in self.volumes.values() {
+            let standing = inspect(linked).await?;
+            volumes.push(self.volume(linked, &standing, link.state));
+        }
+        Ok(Reply::Status(Box::new(Status {
+            schema: Text::cut(STATUS_SCHEMA),
+            fleet: self.fleet,
+            listen: None,
+            source: Some(SourceLink {
+                address: Text::cut(&link.address),
+                state: link.state,
+            }),
+            volumes,
+        })))
+    }
+
+    fn volume(&self, linked: &Linked, standing: &Standing, link: LinkState) -> VolumeStatus {
+        let root = linked
+            .receiver
+            .root
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let held = |id: ReleaseId| root.held().get(&id);
+        let seq = |id: ReleaseId| held(id).map(|held| held.release().seq);
+        let live = standing.live.map(|(seq, _)| seq);
+        let active = standing.active.and_then(seq);
+        let shown = standing
+            .live
+            .and_then(|(_, id)| held(id))
+            .or_else(|| standing.active.and_then(held));
+        let mut staged: Vec<Seq> = root
+            .held()
+            .values()
+            .map(|held| held.release().seq)
+            .collect();
+        staged.sort_by_key(|seq| std::cmp::Reverse(*seq));
+        let error = standing.error.as_ref().and_then(|(id, step, failure)| {
+            Some(NodeError::new(self.node.clone(), seq(*id)?, step, failure))
+        });
+        let node = NodeStatus {
+            name: self.node.clone(),
+            state: state(standing, link),
+            release: active,
+            staged,
+            lag: live.map_or(0, |live| {
+                live.0.saturating_sub(active.map_or(0, |seq| seq.0))
+            }),
+            evidence: standing
+                .verification
+                .as_ref()
+                .map(|verification| verification.evidence),
+            last_seen_at: Some(now()),
+            held: None,
+            drift: Vec::new(),
+            code_servers: code_servers(standing.verification.as_ref()),
+            error,
+        };
+        VolumeStatus {
+            name: standing.volume.clone(),
+            head: None,
+            live,
+            frozen: None,
+            rollout: None,
+            quarantined: Vec::new(),
+            skipped: Vec::new(),
+            watch: None,
+            release: shown.map(|held| release(held)),
+            nodes: vec![node],
+        }
+    }
+}
+
+fn release(held: &Held) -> ReleaseStatus {
+    let files = Manifest::files(held.manifest()) as u64;
+    ReleaseStatus::new(held.id(), held.release(), files)
+}
+
+fn code_servers(verification: Option<&Verification>) -> Vec<CodeServerStatus> {
+    let reports = verification.map(|verification| verification.code_servers.as_slice());
+    reports
+        .unwrap_or_default()
+        .iter()
+        .map(CodeServerStatus::from)
+        .collect()
+}
+
+/// Returns how this node stands, as far as it knows: what is live it heard from the source last.
+fn state(standing: &Standing, link: LinkState) -> NodeState {
+    let Some(active) = standing.active else {
+        return NodeState::Joining;
+    };
+    let is_live = standing.live.is_none_or(|(_, live)| live == active);
+    match &standing.verification {
+        _ if !is_live && link == LinkState::Connected => NodeState::Behind,
+        None => NodeState::Activating,
+        Some(found) => match found.verdict {
+            Verdict::Broken => NodeState::Failed,
+            Verdict::Unproven => NodeState::Unverified,
+            Verdict::Good if found.code_servers.is_empty() => NodeState::Live,
+            Verdict::Good if found.evidence >= Evidence::Proven => NodeState::Live,
+            Verdict::Good => NodeState::Unverified,
+        },
+    }
+}
+
+async fn inspect(linked: &Linked) -> Result<Standing, CallFailure> {
+    let stopping = || {
+        CallFailure::new(
+            FailureSort::Unavailable,
+            "stopping",
+            "the agent is stopping",
+        )
+    };
+    let (reply, standing) = oneshot::channel();
+    let sent = linked.orders.send(Order::Inspect(reply)).await;
+    sent.map_err(|_closed| stopping())?;
+    standing.await.map_err(|_dropped| stopping())
+}

@@ -1,0 +1,222 @@
+//! The agent daemon, put together: what starts in which order, and how it stops.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use codevol_protocol::message::Partial;
+use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::status::LinkState;
+use codevol_store::dir::{Dir, DirError};
+use codevol_store::journal::{Journal, JournalError};
+use codevol_store::lock::{Lock, LockError};
+use codevol_store::recorder::Recorder;
+use codevol_store::state::{Document, StateError};
+use codevol_transport::{ControlError, ControlListener};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::code_server::CodeServer;
+use crate::config::{AgentConfig, VolumeConfig};
+use crate::control::Desk;
+use crate::evidence::{PROVEN_SCHEMA, Proven};
+use crate::identity::{Identity, IdentityError};
+use crate::link::{LinkTask, LinkView, Linked};
+use crate::receive::Receiver;
+use crate::speaker::Speaker;
+use crate::task::{VolumeParts, VolumeTask};
+use crate::volume::{Root, RootError};
+
+const LOCK: &str = "lock";
+const PROVEN: &str = "proven.json";
+const DIR_MODE: u32 = 0o700;
+/// How long tasks may take to end once they are told to.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The daemon cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// STATE cannot be used.
+    #[error("cannot use the state directory")]
+    Dir(#[from] DirError),
+    /// Another agent uses it.
+    #[error("state directory is in use")]
+    Locked(#[from] LockError),
+    /// The enrolment is missing or damaged.
+    #[error("cannot open the agent's identity")]
+    Identity(#[from] IdentityError),
+    /// The journal is damaged.
+    #[error("cannot open the journal")]
+    Journal(#[from] JournalError),
+    /// A volume's state is damaged.
+    #[error("cannot read what is known of volume `{volume}`")]
+    State {
+        /// The volume.
+        volume: VolumeName,
+        /// Why.
+        source: StateError,
+    },
+    /// A volume's root cannot be used.
+    #[error("cannot open the root of volume `{volume}`")]
+    Root {
+        /// The volume.
+        volume: VolumeName,
+        /// Why.
+        source: RootError,
+    },
+    /// The control socket cannot be bound.
+    #[error("cannot listen for operators")]
+    Control(#[from] ControlError),
+    /// The system gives no thread.
+    #[error("cannot start")]
+    Io(#[from] std::io::Error),
+}
+
+/// A daemon that has started and waits to be run.
+#[derive(Debug)]
+pub struct Daemon {
+    control: ControlListener,
+    desk: Desk,
+    link: LinkTask,
+    volumes: Vec<VolumeTask>,
+    shutdown: CancellationToken,
+    _lock: Lock,
+}
+
+impl Daemon {
+    /// Opens everything; recovery has run when this returns.
+    ///
+    /// # Errors
+    /// When something cannot be opened.
+    pub fn start(config: AgentConfig, build: &str) -> Result<Self, StartError> {
+        let state = Dir::open(&config.state_dir)?;
+        let lock = Lock::acquire(&state, LOCK)?;
+        let identity = Identity::open(&config.state_dir)?;
+        let journal = Journal::open(&state.ensure_dir("journal", DIR_MODE)?)?;
+        let journal = Recorder::start(journal)?;
+        let speaker = Speaker::default();
+        let mut linked = BTreeMap::new();
+        let mut tasks = Vec::new();
+        for volume in &config.volumes {
+            let (task, link) = open(&config, volume, (&speaker, &journal))?;
+            tasks.push(task);
+            linked.insert(volume.name.clone(), link);
+        }
+        let address = config.source.first().cloned().unwrap_or_default();
+        let (view, seen) = watch::channel(LinkView {
+            address,
+            state: LinkState::Connecting,
+        });
+        let control = ControlListener::bind(&config.control_socket)?;
+        let enrolment = identity.enrolment.get();
+        let desk = Desk {
+            fleet: enrolment.fleet,
+            node: enrolment.node.clone(),
+            volumes: Arc::new(linked.clone()),
+            link: seen,
+        };
+        let link = LinkTask {
+            source: config.source,
+            identity,
+            volumes: linked,
+            speaker,
+            build: Text::cut(build),
+            journal,
+            view,
+        };
+        let shutdown = CancellationToken::new();
+        Ok(Self {
+            control,
+            desk,
+            link,
+            volumes: tasks,
+            shutdown,
+            _lock: lock,
+        })
+    }
+
+    /// Returns what stops the daemon when it is cancelled.
+    #[must_use]
+    pub fn stopper(&self) -> CancellationToken {
+        self.shutdown.clone()
+    }
+
+    /// Runs until the stopper is cancelled; then closes the link and waits for the tasks.
+    pub async fn run(self) {
+        let Self {
+            control,
+            desk,
+            link,
+            volumes,
+            shutdown,
+            _lock,
+        } = self;
+        let tasks = TaskTracker::new();
+        for volume in volumes {
+            tasks.spawn(volume.run(shutdown.clone()));
+        }
+        tasks.spawn(desk.serve(control, tasks.clone(), shutdown.clone()));
+        tasks.spawn(link.run(shutdown.clone()));
+        shutdown.cancelled().await;
+        tasks.close();
+        if tokio::time::timeout(STOP_TIMEOUT, tasks.wait())
+            .await
+            .is_err()
+        {
+            warn!("some tasks did not end in time");
+        }
+        info!("agent stopped");
+    }
+}
+
+fn open(
+    config: &AgentConfig,
+    volume: &VolumeConfig,
+    (speaker, journal): (&Speaker, &Recorder),
+) -> Result<(VolumeTask, Linked), StartError> {
+    let name = volume.name.clone();
+    let opened = Root::open(&volume.root, &config.state_dir, &name, volume.keep);
+    let (root, recovered) = opened.map_err(|source| StartError::Root {
+        volume: name.clone(),
+        source,
+    })?;
+    if let Some(unknown) = &recovered.unknown_current {
+        warn!(volume = %name, current = unknown, "`current` names a directory without a record");
+    }
+    let state = |source| StartError::State {
+        volume: name.clone(),
+        source,
+    };
+    let dir = Dir::open(&config.state_dir)?.ensure_dir(&format!("volumes/{name}"), DIR_MODE)?;
+    let proven = match Document::open(&dir, PROVEN, PROVEN_SCHEMA).map_err(state)? {
+        Some(document) => document,
+        None => Document::create(&dir, PROVEN, PROVEN_SCHEMA, Proven::default()).map_err(state)?,
+    };
+    let root = Arc::new(Mutex::new(root));
+    let partial = recovered
+        .partial
+        .map(|(release, next)| Partial { release, next });
+    let receiver = Receiver {
+        volume: name.clone(),
+        root: root.clone(),
+        partial: Arc::new(tokio::sync::Mutex::new(partial)),
+        speaker: speaker.clone(),
+        journal: journal.clone(),
+    };
+    let (task, orders) = VolumeTask::new(VolumeParts {
+        volume: name,
+        root,
+        servers: volume
+            .code_servers
+            .iter()
+            .cloned()
+            .map(CodeServer::new)
+            .collect(),
+        proven,
+        speaker: speaker.clone(),
+        journal: journal.clone(),
+    });
+    Ok((task, Linked { orders, receiver }))
+}

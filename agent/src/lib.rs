@@ -1,0 +1,20 @@
+//! The agent daemon: receives releases, stages and activates them, makes the code server load them
+//! and finds out whether it did.
+//!
+//! ```text
+//!   == QUIC ==> link -> receive -> volume (stage) -> task -> volume (activate) -> code_server
+//!                 <------------------------- reports -----------------------------+
+//! ```
+
+pub mod code_server;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod evidence;
+pub mod identity;
+pub mod join;
+pub mod link;
+pub mod receive;
+pub mod speaker;
+pub mod task;
+pub mod volume;

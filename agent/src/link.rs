@@ -1,0 +1,350 @@
+//! The link to the source: dials, says hello, hands orders to the volumes' tasks and pushes to
+//! their receivers; dials again when it ends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use codevol_protocol::chain::Chain;
+use codevol_protocol::message::{AgentHello, FromAgent, FromSource, MINOR, PushHead};
+use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::session::AgentSession;
+use codevol_protocol::status::LinkState;
+use codevol_protocol::trust::Trust;
+use codevol_protocol::violation::Violation;
+use codevol_store::journal::Event;
+use codevol_store::recorder::Recorder;
+use codevol_transport::{
+    Alpn, Backoff, CloseCode, CloseReason, DialError, Dialer, FrameError, Link, LinkReader,
+    LinkWriter,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::identity::Identity;
+use crate::receive::{ReceiveError, Receiver};
+use crate::speaker::Speaker;
+use crate::task::Order;
+
+/// How long one dial may take.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the source may take to say hello, or to take a message.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many messages may wait for the link.
+const OUTBOX_MAX: usize = 256;
+/// How many pushes may arrive at once: one a volume, and those that were just reset.
+const PUSHES_MAX: usize = 64;
+
+/// The link's state, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkView {
+    /// What was dialled last.
+    pub address: String,
+    /// How it stands.
+    pub state: LinkState,
+}
+
+/// One volume, as the link sees it.
+#[derive(Debug, Clone)]
+pub struct Linked {
+    /// Takes orders.
+    pub orders: mpsc::Sender<Order>,
+    /// Takes pushes.
+    pub receiver: Receiver,
+}
+
+/// What the link needs.
+#[derive(Debug)]
+pub struct LinkTask {
+    /// Where the source is reached, tried in order.
+    pub source: Vec<String>,
+    /// This node's key and whom it believes.
+    pub identity: Identity,
+    /// The volumes.
+    pub volumes: BTreeMap<VolumeName, Linked>,
+    /// How the tasks speak.
+    pub speaker: Speaker,
+    /// Our build, for people.
+    pub build: Text,
+    /// Where breaches are noted.
+    pub journal: Recorder,
+    /// Where the state is shown.
+    pub view: watch::Sender<LinkView>,
+}
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error("cannot reach the source")]
+    Dial(#[from] DialError),
+    #[error("the source ended the connection")]
+    Closed(#[from] CloseReason),
+    #[error("control stream failed")]
+    Frame(#[from] FrameError),
+    #[error("the source broke the protocol")]
+    Violation(#[from] Violation),
+    #[error("a push broke the protocol")]
+    Push(#[source] ReceiveError),
+    #[error("the source does not answer within {0:?}")]
+    Silent(Duration),
+    #[error("a volume's task takes no order within {0:?}")]
+    Busy(Duration),
+    #[error("a volume's task has ended")]
+    Stopping,
+}
+
+impl LinkError {
+    fn closed(&self) -> Option<CloseCode> {
+        match self {
+            Self::Closed(reason)
+            | Self::Frame(FrameError::Closed(reason))
+            | Self::Dial(DialError::Closed { source: reason, .. }) => reason.code(),
+            Self::Dial(_)
+            | Self::Frame(_)
+            | Self::Violation(_)
+            | Self::Push(_)
+            | Self::Silent(_)
+            | Self::Busy(_)
+            | Self::Stopping => None,
+        }
+    }
+
+    fn violation(&self) -> Option<CloseCode> {
+        match self {
+            Self::Violation(_) | Self::Push(_) => Some(CloseCode::Violation),
+            Self::Frame(error) => error.violation(),
+            Self::Dial(_) | Self::Closed(_) | Self::Silent(_) | Self::Busy(_) | Self::Stopping => {
+                None
+            }
+        }
+    }
+
+    /// Whether a new link would end as this one did: one side thinks that the other broke a rule,
+    /// or another host holds the same key.
+    fn is_quarrel(&self) -> bool {
+        let quarrels = [CloseCode::Violation, CloseCode::Replaced];
+        self.violation().is_some() || self.closed().is_some_and(|code| quarrels.contains(&code))
+    }
+}
+
+impl LinkTask {
+    /// Keeps the link up until the daemon stops.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let dialer = Dialer::new(&self.identity.node);
+        let mut backoff = Backoff::default();
+        while !shutdown.is_cancelled() {
+            for address in self.source.clone() {
+                let ended = self.link(&dialer, &address, &shutdown).await;
+                self.speaker.set(None);
+                let was_up = self.view.borrow().state == LinkState::Connected;
+                if was_up && !ended.as_ref().is_err_and(LinkError::is_quarrel) {
+                    backoff.reset();
+                }
+                if shutdown.is_cancelled() {
+                    return;
+                }
+                self.ended(&address, &ended);
+            }
+            let mut random = [0; 8];
+            // Without randomness all agents would come back at once: a nuisance, not a fault.
+            getrandom::fill(&mut random).unwrap_or_default();
+            let delay = backoff.next(u64::from_le_bytes(random));
+            tokio::select! {
+                // Cancel-safe: both only wait.
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
+    }
+
+    fn ended(&self, address: &str, ended: &Result<(), LinkError>) {
+        let refused = [CloseCode::NotEnrolled, CloseCode::Revoked];
+        let error = match ended {
+            Ok(()) => return self.show(address, LinkState::Connecting),
+            Err(error) => error,
+        };
+        if error.closed().is_some_and(|code| refused.contains(&code)) {
+            if self.view.borrow().state != LinkState::Refused {
+                error!(source = address, error = %Chain(error), "the source does not know this node: join again");
+            }
+            self.show(address, LinkState::Refused);
+        } else {
+            if self.view.borrow().state == LinkState::Connected {
+                warn!(source = address, error = %Chain(error), "lost the source");
+            } else {
+                debug!(source = address, error = %Chain(error), "no link");
+            }
+            self.show(address, LinkState::Connecting);
+        }
+    }
+
+    fn show(&self, address: &str, state: LinkState) {
+        self.view.send_replace(LinkView {
+            address: address.to_owned(),
+            state,
+        });
+    }
+
+    async fn link(
+        &mut self,
+        dialer: &Dialer,
+        address: &str,
+        shutdown: &CancellationToken,
+    ) -> Result<(), LinkError> {
+        let pinned = self.identity.enrolment.get().source_key;
+        let link = tokio::select! {
+            // Cancel-safe: a dial that is dropped is given up.
+            () = shutdown.cancelled() => return Ok(()),
+            link = dialer.dial(address, Alpn::Node, &pinned, DIAL_TIMEOUT) => link?,
+        };
+        let ended = self.serve(&link, address, shutdown).await;
+        match &ended {
+            Err(error) if error.violation().is_some() => {
+                error!(source = address, error = %Chain(error), "closing the link");
+                self.record("close", "violation", error);
+                link.close(CloseCode::Violation, "protocol violation");
+            }
+            Err(_) | Ok(()) => link.close(CloseCode::Shutdown, ""),
+        }
+        link.drained().await;
+        ended
+    }
+
+    async fn serve(
+        &mut self,
+        link: &Link,
+        address: &str,
+        shutdown: &CancellationToken,
+    ) -> Result<(), LinkError> {
+        let (mut writer, mut reader) = link.open_control().await?;
+        let hello = self.hello().await?;
+        let (outbox, mut said) = mpsc::channel(OUTBOX_MAX);
+        writer.write(&FromAgent::Hello(hello)).await?;
+        let mut judge = AgentSession::new(self.volumes.keys().cloned().collect());
+        let greeting = timeout(ANSWER_TIMEOUT, reader.read::<FromSource>()).await;
+        let greeting = greeting.or(Err(LinkError::Silent(ANSWER_TIMEOUT)))??;
+        let greeting = greeting.ok_or(Violation::NotGreeted)?;
+        judge.handle(&greeting)?;
+        self.speaker.set(Some(outbox));
+        self.show(address, LinkState::Connected);
+        info!(source = address, "connected");
+        let mut pushes: JoinSet<Result<(), ReceiveError>> = JoinSet::new();
+        loop {
+            // Cancel-safe: `read`, `recv`, `accept_push` and `join_next` keep what they have when
+            // dropped; a write happens behind the select, and is never dropped. Answers go first: a
+            // source that orders without end must not fill the queue that the tasks answer into.
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                Some(message) = said.recv() => say(&mut writer, &message).await?,
+                Some(received) = pushes.join_next() => match received {
+                    Ok(Err(error)) if error.is_violation() => return Err(LinkError::Push(error)),
+                    Ok(Err(error)) => warn!(error = %Chain(&error), "push failed"),
+                    Ok(Ok(())) | Err(_) => {}
+                },
+                message = reader.read::<FromSource>() => match message? {
+                    Some(message) => {
+                        judge.handle(&message)?;
+                        self.hear(message).await?;
+                    }
+                    None => return Ok(()),
+                },
+                stream = link.accept_push(), if pushes.len() < PUSHES_MAX => {
+                    let volumes = judge.volumes().clone();
+                    pushes.spawn(self.receive(stream?, volumes));
+                }
+            }
+        }
+    }
+
+    fn record(&self, action: &'static str, outcome: &'static str, why: &dyn std::error::Error) {
+        self.journal.record(Event {
+            actor: Text::cut("source"),
+            action: action.into(),
+            volume: None,
+            release: None,
+            node: None,
+            evidence: None,
+            outcome: outcome.into(),
+            detail: Some(Text::cut(Chain(why).to_string())),
+        });
+    }
+
+    async fn hello(&self) -> Result<AgentHello, LinkError> {
+        let mut volumes = Vec::new();
+        for linked in self.volumes.values() {
+            let (reply, described) = oneshot::channel();
+            let sent = linked.orders.send(Order::Describe(reply)).await;
+            sent.map_err(|_closed| LinkError::Stopping)?;
+            let mut hello = described.await.map_err(|_dropped| LinkError::Stopping)?;
+            hello.partial = linked.receiver.partial().await;
+            volumes.push(hello);
+        }
+        let trust_epoch = self.identity.trust.epoch;
+        Ok(AgentHello {
+            minor: MINOR,
+            build: self.build.clone(),
+            trust_epoch,
+            volumes,
+        })
+    }
+
+    async fn hear(&mut self, message: FromSource) -> Result<(), LinkError> {
+        let (volume, order) = match message {
+            FromSource::Hello(_) => return Ok(()),
+            FromSource::Trust(trust) => {
+                if let Err(error) = tokio::task::block_in_place(|| self.identity.believe(trust)) {
+                    error!(error = %Chain(&error), "trust record is not taken");
+                    self.record("trust", "refused", &error);
+                }
+                return Ok(());
+            }
+            // A push that is not wanted any more ends with its stream.
+            FromSource::Cancel { .. } => return Ok(()),
+            FromSource::Activate { volume, release } => (volume, Order::Activate(release)),
+            FromSource::Return { volume, release } => (volume, Order::Return(release)),
+            FromSource::Live { volume, live, .. } => (volume, Order::Live(live)),
+        };
+        let Some(linked) = self.volumes.get(&volume) else {
+            return Ok(());
+        };
+        // The task may itself wait for room to answer: without an end, each would wait for the other.
+        let sent = timeout(ANSWER_TIMEOUT, linked.orders.send(order)).await;
+        sent.or(Err(LinkError::Busy(ANSWER_TIMEOUT)))?
+            .map_err(|_closed| LinkError::Stopping)
+    }
+
+    fn receive(
+        &self,
+        mut stream: LinkReader,
+        volumes: BTreeSet<VolumeName>,
+    ) -> impl Future<Output = Result<(), ReceiveError>> + Send + 'static {
+        let trust: Trust = self.identity.trust.clone();
+        let receivers: BTreeMap<VolumeName, Receiver> = self
+            .volumes
+            .iter()
+            .map(|(name, linked)| (name.clone(), linked.receiver.clone()))
+            .collect();
+        async move {
+            let head = timeout(ANSWER_TIMEOUT, stream.read::<PushHead>()).await;
+            let head = head.map_err(|_elapsed| FrameError::Slow)??;
+            let head = head.ok_or(Violation::PushLength("less"))?;
+            let unknown = || Violation::UnknownVolume(head.volume.clone());
+            if !volumes.contains(&head.volume) {
+                return Err(unknown().into());
+            }
+            let receiver = receivers.get(&head.volume).ok_or_else(unknown)?.clone();
+            receiver
+                .receive(head, stream, &trust)
+                .await
+                .map(|_received| ())
+        }
+    }
+}
+
+async fn say(writer: &mut LinkWriter, message: &FromAgent) -> Result<(), LinkError> {
+    let written = timeout(ANSWER_TIMEOUT, writer.write(message)).await;
+    Ok(written.or(Err(LinkError::Silent(ANSWER_TIMEOUT)))??)
+}

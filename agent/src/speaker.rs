@@ -1,0 +1,42 @@
+//! How the agent's tasks speak to the source, whichever link there is. What is said without a link
+//! is not kept: the next `Hello` says how things stand.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use codevol_protocol::message::FromAgent;
+use tokio::sync::mpsc;
+
+/// Says things on the link that there is.
+#[derive(Debug, Clone, Default)]
+pub struct Speaker {
+    outbox: Arc<Mutex<Option<mpsc::Sender<FromAgent>>>>,
+}
+
+impl Speaker {
+    /// Speaks on this link from now on; with nothing, on none.
+    pub fn set(&self, outbox: Option<mpsc::Sender<FromAgent>>) {
+        *self.outbox.lock().unwrap_or_else(PoisonError::into_inner) = outbox;
+    }
+
+    /// Whether there is a link.
+    #[must_use]
+    pub fn is_linked(&self) -> bool {
+        self.outbox
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some()
+    }
+
+    /// Says a message, and waits while the link is busy.
+    pub async fn say(&self, message: FromAgent) {
+        let outbox = self
+            .outbox
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(outbox) = outbox {
+            // A link that has just ended takes nothing more; its successor begins with `Hello`.
+            outbox.send(message).await.unwrap_or_default();
+        }
+    }
+}

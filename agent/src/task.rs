@@ -1,0 +1,471 @@
+//! The task of one volume: does what the source says, one step at a time, and finds out what came
+//! of it. It owns `current`; a release that it finds broken right after a flip it takes back by
+//! itself, source or no source.
+//!
+//! ```text
+//!   link --Order--> task --flip--> current
+//!                     |  --verify--> code servers
+//!   source <--Report--+
+//! ```
+
+mod verifying;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use codevol_protocol::chain::Chain;
+use codevol_protocol::evidence::{Evidence, Verdict};
+use codevol_protocol::id::ReleaseId;
+use codevol_protocol::message::{
+    Active, Failure, FromAgent, Report, Step, Verification, VolumeHello,
+};
+use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::release::{Seq, UnixMillis};
+use codevol_store::journal::Event;
+use codevol_store::recorder::Recorder;
+use codevol_store::state::Document;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::block_in_place;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::verifying::{Purpose, Verifying};
+use crate::code_server::CodeServer;
+use crate::evidence::Proven;
+use crate::speaker::Speaker;
+use crate::volume::{ActivateError, Root};
+
+/// How many orders may wait.
+const INBOX_MAX: usize = 256;
+/// How often a code server that was proven is asked whether it still is the same process.
+const CHECK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// What the task is told.
+#[derive(Debug)]
+pub enum Order {
+    /// Make `current` mean this release.
+    Activate(ReleaseId),
+    /// Go back to this release.
+    Return(ReleaseId),
+    /// What the fleet is to run.
+    Live(Option<(Seq, ReleaseId)>),
+    /// Say what is held, for `Hello`.
+    Describe(oneshot::Sender<VolumeHello>),
+    /// Say how things stand, for people.
+    Inspect(oneshot::Sender<Standing>),
+}
+
+/// How a volume stands on this node.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// The volume.
+    pub volume: VolumeName,
+    /// The release that `current` names.
+    pub active: Option<ReleaseId>,
+    /// What is known of it; nothing while that is found out.
+    pub verification: Option<Verification>,
+    /// What the fleet is to run, as the source said last.
+    pub live: Option<(Seq, ReleaseId)>,
+    /// The last thing that went wrong: with which release, in which step.
+    pub error: Option<(ReleaseId, &'static str, Failure)>,
+}
+
+/// What the task is made of.
+#[derive(Debug)]
+pub struct VolumeParts {
+    /// The volume.
+    pub volume: VolumeName,
+    /// Its root.
+    pub root: Arc<Mutex<Root>>,
+    /// Its code servers.
+    pub servers: Vec<CodeServer>,
+    /// The processes that were proven.
+    pub proven: Document<Proven>,
+    /// Whom to tell.
+    pub speaker: Speaker,
+    /// The journal.
+    pub journal: Recorder,
+}
+
+/// The task: [`Self::run`] it.
+#[derive(Debug)]
+pub struct VolumeTask {
+    volume: VolumeName,
+    root: Arc<Mutex<Root>>,
+    verifying: Verifying,
+    proven: Document<Proven>,
+    speaker: Speaker,
+    journal: Recorder,
+    flip: u64,
+    live: Option<(Seq, ReleaseId)>,
+    verification: Option<Verification>,
+    error: Option<(ReleaseId, &'static str, Failure)>,
+    /// Releases that were taken back by themselves once: not again.
+    taken_back: BTreeSet<ReleaseId>,
+    inbox: mpsc::Receiver<Order>,
+}
+
+impl VolumeTask {
+    /// Makes the task and what it is told by.
+    #[must_use]
+    pub fn new(parts: VolumeParts) -> (Self, mpsc::Sender<Order>) {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let task = Self {
+            volume: parts.volume,
+            root: parts.root,
+            verifying: Verifying::new(parts.servers),
+            proven: parts.proven,
+            speaker: parts.speaker,
+            journal: parts.journal,
+            flip: 0,
+            live: None,
+            verification: None,
+            error: None,
+            taken_back: BTreeSet::new(),
+            inbox,
+        };
+        (task, sender)
+    }
+
+    /// Runs until the daemon stops.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        if let Some(active) = self.active() {
+            self.verify(active, Purpose::Check);
+        }
+        loop {
+            // Cancel-safe: `recv` and `next` lose nothing when dropped.
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                order = self.inbox.recv() => match order {
+                    Some(order) => self.obey(order).await,
+                    None => break,
+                },
+                (release, purpose, found) = self.verifying.next() => {
+                    let (verification, proven) = found;
+                    if self.active() == Some(release) {
+                        self.found((release, purpose), verification, proven).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn obey(&mut self, order: Order) {
+        match order {
+            Order::Activate(release) => self.activate(release).await,
+            Order::Return(release) => self.go_back(release).await,
+            Order::Live(live) => self.live = live,
+            // Whoever asked may have gone.
+            Order::Describe(reply) => drop(reply.send(self.describe())),
+            Order::Inspect(reply) => drop(reply.send(self.standing())),
+        }
+    }
+
+    async fn activate(&mut self, release: ReleaseId) {
+        match self.flip_to(release) {
+            Ok(elapsed_us) => {
+                self.report(release, Step::Activated { elapsed_us }).await;
+                self.verify(release, Purpose::Activated);
+            }
+            Err(failure) => {
+                self.error = Some((release, "activate", failure.clone()));
+                self.report(release, Step::ActivateFailed(failure)).await;
+            }
+        }
+    }
+
+    /// Goes back because the source says so. Where this node went back by itself already, what it
+    /// found then is the answer.
+    async fn go_back(&mut self, release: ReleaseId) {
+        if self.active() == Some(release) {
+            match &self.verification {
+                Some(verification) => {
+                    self.report(release, Step::Returned(verification.clone()))
+                        .await;
+                }
+                None => self.verify(release, Purpose::Returned),
+            }
+            return;
+        }
+        match self.flip_to(release) {
+            Ok(_) => {
+                info!(volume = %self.volume, release = %release.short(), "went back");
+                self.verify(release, Purpose::Returned);
+            }
+            Err(failure) => {
+                self.error = Some((release, "return", failure.clone()));
+                self.report(release, Step::ActivateFailed(failure)).await;
+            }
+        }
+    }
+
+    /// Flips `current` and returns how long that took, in microseconds.
+    fn flip_to(&mut self, release: ReleaseId) -> Result<u64, Failure> {
+        let flipped = block_in_place(|| self.lock().activate(release, now()));
+        match flipped {
+            Ok(activated) => {
+                if let Some(elapsed) = activated.flip_us {
+                    self.flip += 1;
+                    // A reload that was asked for before may still end, with whatever it found: no
+                    // process is known to serve anything until it was asked after this flip.
+                    self.keep_proven(Proven::default());
+                    self.verification = None;
+                    self.record("activate", release, None, "done");
+                    info!(volume = %self.volume, release = %release.short(), "release activated");
+                    return Ok(u64::try_from(elapsed).unwrap_or(u64::MAX));
+                }
+                Ok(0)
+            }
+            Err(cause) => {
+                error!(volume = %self.volume, release = %release.short(), error = %Chain(&cause), "cannot activate");
+                self.record("activate", release, None, "failed");
+                let mut failure = Failure::new(activate_kind(&cause), format!("{}", Chain(&cause)));
+                failure.retryable = cause.is_retryable();
+                Err(failure)
+            }
+        }
+    }
+
+    fn verify(&mut self, release: ReleaseId, purpose: Purpose) {
+        let dir_name = self.lock().held().get(&release).map(|held| held.dir_name());
+        let Some(dir_name) = dir_name else { return };
+        let proven = self.proven.get();
+        let known = if proven.release == Some(release) {
+            proven.servers.clone()
+        } else {
+            Default::default()
+        };
+        let aim = crate::evidence::Aim {
+            release,
+            dir_name,
+            flip: self.flip,
+            known,
+        };
+        self.verifying.start(aim, purpose);
+    }
+
+    async fn found(
+        &mut self,
+        (release, purpose): (ReleaseId, Purpose),
+        verification: Verification,
+        proven: Proven,
+    ) {
+        let changed = self
+            .verification
+            .as_ref()
+            .is_none_or(|before| !same(before, &verification));
+        self.keep_proven(proven);
+        self.verification = Some(verification.clone());
+        match &verification.failure {
+            Some(failure) => self.error = Some((release, "verify", failure.clone())),
+            None if self.error.as_ref().is_some_and(|(of, ..)| *of == release) => self.error = None,
+            None => {}
+        }
+        if changed {
+            let outcome = match verification.verdict {
+                Verdict::Good => "good",
+                Verdict::Unproven => "unproven",
+                Verdict::Broken => "broken",
+            };
+            self.record("verify", release, Some(verification.evidence), outcome);
+            info!(
+                volume = %self.volume, release = %release.short(), outcome,
+                evidence = %verification.evidence, elapsed_ms = verification.elapsed_ms,
+                "release verified"
+            );
+        }
+        match purpose {
+            Purpose::Returned => {
+                self.report(release, Step::Returned(verification.clone()))
+                    .await;
+            }
+            Purpose::Activated => {
+                self.report(release, Step::Verified(verification.clone()))
+                    .await;
+                if verification.verdict == Verdict::Broken && self.take_back(release) {
+                    return;
+                }
+            }
+            Purpose::Check if changed => {
+                self.report(release, Step::Verified(verification.clone()))
+                    .await;
+            }
+            Purpose::Check => {}
+        }
+        // Not before: it would take the disk from the code server that loads, and the root from us.
+        if purpose != Purpose::Check {
+            self.tidy();
+        }
+        match verification.verdict {
+            Verdict::Good => self.verifying.again_in(CHECK_INTERVAL),
+            Verdict::Unproven => self.verifying.again_soon(),
+            Verdict::Broken => self.verifying.again_in(CHECK_INTERVAL),
+        }
+    }
+
+    /// Puts the release before back, once for each release that was found broken. With nothing
+    /// before it, the broken one stays: there is nothing better.
+    fn take_back(&mut self, broken: ReleaseId) -> bool {
+        let Some(previous) = self.lock().previous() else {
+            return false;
+        };
+        if !self.taken_back.insert(broken) {
+            return false;
+        }
+        warn!(
+            volume = %self.volume, broken = %broken.short(), back_to = %previous.short(),
+            "release is broken: going back"
+        );
+        match self.flip_to(previous) {
+            Ok(_) => {
+                self.verify(previous, Purpose::Returned);
+                true
+            }
+            Err(failure) => {
+                self.error = Some((previous, "return", failure));
+                false
+            }
+        }
+    }
+
+    fn keep_proven(&mut self, proven: Proven) {
+        if *self.proven.get() != proven
+            && let Err(cause) = block_in_place(|| self.proven.replace(proven))
+        {
+            // Without it the worst that happens is one reload too many after a restart.
+            warn!(volume = %self.volume, error = %Chain(&cause), "cannot keep what was proven");
+        }
+    }
+
+    /// Prepares the next staging and removes what nobody needs, in the background.
+    fn tidy(&self) {
+        let (root, volume, speaker) =
+            (self.root.clone(), self.volume.clone(), self.speaker.clone());
+        let wanted: BTreeSet<ReleaseId> = self.live.map(|(_, live)| live).into_iter().collect();
+        let handle = tokio::runtime::Handle::current();
+        drop(tokio::task::spawn_blocking(move || {
+            let lock = || root.lock().unwrap_or_else(PoisonError::into_inner);
+            let job = lock().prepare_spare();
+            match job.map(|job| job.map(|job| job.build()).transpose().map(Option::flatten)) {
+                Ok(Ok(Some(spare))) => lock().keep_spare(spare),
+                Ok(Ok(None)) => {}
+                Ok(Err(cause)) | Err(cause) => {
+                    warn!(%volume, error = %Chain(&cause), "cannot prepare the next staging");
+                }
+            }
+            let (collected, trash) = {
+                let mut root = lock();
+                (root.collect(&wanted, now()), root.trash())
+            };
+            match collected {
+                Ok(collected) if !collected.removed.is_empty() => {
+                    let removed = collected.removed;
+                    info!(%volume, releases = removed.len(), "releases collected");
+                    let held = FromAgent::Held {
+                        volume: volume.clone(),
+                        added: Vec::new(),
+                        removed,
+                    };
+                    handle.block_on(speaker.say(held));
+                }
+                Ok(_) => {}
+                Err(cause) => warn!(%volume, error = %Chain(&cause), "cannot collect releases"),
+            }
+            if let Err(cause) = trash.empty() {
+                warn!(%volume, error = %Chain(&cause), "cannot empty the trash");
+            }
+        }));
+    }
+
+    fn describe(&self) -> VolumeHello {
+        let root = self.lock();
+        let newest = root.held().values().max_by_key(|held| held.release().seq);
+        let active = root.active();
+        VolumeHello {
+            volume: self.volume.clone(),
+            newest: newest.map(|held| held.signed().clone()),
+            held: root.held().keys().copied().collect(),
+            active: active.map(|release| Active {
+                release,
+                verification: self.verification.clone(),
+            }),
+            // The receiver knows.
+            partial: None,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        Standing {
+            volume: self.volume.clone(),
+            active: self.active(),
+            verification: self.verification.clone(),
+            live: self.live,
+            error: self.error.clone(),
+        }
+    }
+
+    async fn report(&self, release: ReleaseId, step: Step) {
+        let report = Report {
+            volume: self.volume.clone(),
+            release,
+            step,
+        };
+        self.speaker.say(FromAgent::Report(report)).await;
+    }
+
+    fn record(
+        &self,
+        action: &'static str,
+        release: ReleaseId,
+        evidence: Option<Evidence>,
+        outcome: &'static str,
+    ) {
+        self.journal.record(Event {
+            actor: Text::cut("codevol"),
+            action: action.into(),
+            volume: Some(self.volume.clone()),
+            release: Some(release),
+            node: None,
+            evidence,
+            outcome: outcome.into(),
+            detail: None,
+        });
+    }
+
+    fn active(&self) -> Option<ReleaseId> {
+        self.lock().active()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Root> {
+        self.root.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether two verifications say the same, however long they took.
+fn same(before: &Verification, after: &Verification) -> bool {
+    let said = |verification: &Verification| {
+        let servers: Vec<_> = verification
+            .code_servers
+            .iter()
+            .map(|server| (server.state, server.server_id.clone()))
+            .collect();
+        (verification.verdict, verification.evidence, servers)
+    };
+    said(before) == said(after)
+}
+
+fn activate_kind(error: &ActivateError) -> &'static str {
+    match error {
+        ActivateError::NotHeld(_) | ActivateError::Gone(_) => "gone",
+        ActivateError::Moved => "moved",
+        ActivateError::Dir(error) if error.is_no_space() => "no-space",
+        ActivateError::Dir(_) => "io",
+    }
+}
+
+/// Returns the time of day.
+pub(crate) fn now() -> UnixMillis {
+    let ms = jiff::Timestamp::now().as_millisecond();
+    UnixMillis(u64::try_from(ms).unwrap_or_default())
+}

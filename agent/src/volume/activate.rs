@@ -1,0 +1,98 @@
+//! Activation: `current` is made to name another release, in one step, after the intent is durable.
+
+use std::time::Instant;
+
+use codevol_protocol::id::ReleaseId;
+use codevol_protocol::release::UnixMillis;
+use codevol_store::dir::{DirError, Kind};
+
+use super::Root;
+use super::places::{CURRENT, RELEASES};
+
+/// The new link, until it takes the place of the old one.
+pub(super) const NEXT_LINK: &str = "current.next";
+
+/// Why a release is not activated.
+#[derive(Debug, thiserror::Error)]
+pub enum ActivateError {
+    /// This node does not hold it.
+    #[error("release {0} is not held")]
+    NotHeld(ReleaseId),
+    /// Its directory is gone: somebody removed it.
+    #[error("`releases/{0}` is gone")]
+    Gone(String),
+    /// `releases` is another directory than the one that was opened: it was moved or replaced.
+    #[error("`releases` was replaced by something else")]
+    Moved,
+    /// The disk. Where it is a failed sync, nobody knows what is on the disk: treat it as a crash.
+    #[error("the disk failed")]
+    Dir(#[from] DirError),
+}
+
+impl ActivateError {
+    /// Whether the same may succeed when it is tried again, perhaps after its cause is gone.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Dir(error) => error.is_retryable(),
+            Self::NotHeld(_) | Self::Gone(_) | Self::Moved => false,
+        }
+    }
+}
+
+/// What an activation did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Activated {
+    /// What was active before.
+    pub was: Option<ReleaseId>,
+    /// How long the flip itself took, in microseconds; nothing where the release was active already.
+    pub flip_us: Option<u128>,
+}
+
+impl Root {
+    /// Makes `current` name a held release. When it returns, that is on the disk.
+    ///
+    /// # Errors
+    /// When the release is not there or the disk fails: then `current` names the old or the new one,
+    /// and [`Root::active`] says which.
+    pub fn activate(&mut self, id: ReleaseId, now: UnixMillis) -> Result<Activated, ActivateError> {
+        let held = self.held.get(&id).ok_or(ActivateError::NotHeld(id))?;
+        let (dir_name, seq) = (held.dir_name(), held.release().seq);
+        let was = self.active;
+        if was == Some(id) {
+            return Ok(Activated { was, flip_us: None });
+        }
+        let there = self.places.releases.stat(&dir_name)?;
+        if there.is_none_or(|stat| stat.kind != Kind::Dir) {
+            return Err(ActivateError::Gone(dir_name));
+        }
+        if !self.places.is_in_place()? {
+            return Err(ActivateError::Moved);
+        }
+        self.places.step()?;
+        let record = self.record.before((seq, id), was, now);
+        record.write(&self.state, &self.volume)?;
+        self.record = record;
+        let flip_us = self.flip(id, &dir_name)?;
+        Ok(Activated {
+            was,
+            flip_us: Some(flip_us),
+        })
+    }
+
+    /// Replaces the link and makes that durable.
+    pub(super) fn flip(&mut self, id: ReleaseId, dir_name: &str) -> Result<u128, DirError> {
+        let (own, root) = (&self.places.own, &self.places.root);
+        self.places.step()?;
+        own.remove_file(NEXT_LINK)?;
+        own.symlink(&format!("{RELEASES}/{dir_name}"), NEXT_LINK)?;
+        self.places.step()?;
+        let start = Instant::now();
+        own.rename(NEXT_LINK, root, CURRENT)?;
+        let flip_us = start.elapsed().as_micros();
+        self.active = Some(id);
+        self.places.step()?;
+        root.sync()?;
+        Ok(flip_us)
+    }
+}

@@ -1,0 +1,10 @@
+//! The disk side on real directories.
+
+mod crash;
+mod damage;
+pub(super) mod faults;
+mod flow;
+mod gc;
+mod hostile;
+mod kit;
+mod resume;
