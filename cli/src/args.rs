@@ -1,0 +1,121 @@
+//! The arguments: what is common to all commands, and the list of commands. Each command's own
+//! arguments stand in its module.
+
+use std::path::PathBuf;
+
+use clap::builder::Styles;
+use clap::builder::styling::AnsiColor;
+use clap::{ArgAction, Parser, Subcommand};
+
+use crate::commands::{
+    agent, completions, config, demo, freeze, health, ignored, init, invite, join, log, node, push,
+    retry, rollback, source, status, thaw, version,
+};
+use crate::output::Level;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Keeps one code volume the same on every Dagster server
+#[derive(Debug, Parser)]
+#[command(
+    name = "codevol",
+    version,
+    about,
+    styles = STYLES,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub struct Args {
+    /// What is common to all commands.
+    #[command(flatten)]
+    pub global: Global,
+    /// The command.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The options of all commands.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Where the configuration lies.
+    #[arg(
+        short = 'C',
+        long = "config",
+        value_name = "FILE",
+        global = true,
+        help = "Configuration file [env: CODEVOL_CONFIG]"
+    )]
+    pub config: Option<PathBuf>,
+    /// Print JSON, errors too
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say more
+    #[arg(short, long, global = true, action = ArgAction::SetTrue)]
+    pub verbose: bool,
+    /// Say nothing but the result
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+}
+
+impl Global {
+    /// Returns how much is said besides the data.
+    #[must_use]
+    pub const fn level(&self) -> Level {
+        match (self.quiet, self.verbose) {
+            (true, _) => Level::Quiet,
+            (false, true) => Level::Verbose,
+            (false, false) => Level::Normal,
+        }
+    }
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show it all on this machine: a source, three agents, edits, a break and the way back
+    Demo(demo::DemoArgs),
+    /// Make this machine a source: configuration, keys, history
+    Init(init::InitArgs),
+    /// Run the source daemon
+    Source(source::SourceArgs),
+    /// Enrol this machine as an agent
+    Join(join::JoinArgs),
+    /// Run the agent daemon
+    Agent(agent::AgentArgs),
+    /// Publish the tree, or named paths on top of what is live, and follow the rollout
+    Push(push::PushArgs),
+    /// Show what a push would publish
+    Plan(push::PlanArgs),
+    /// Show what each server serves, and on what evidence
+    Status(status::StatusArgs),
+    /// List the releases, newest first
+    Log(log::LogArgs),
+    /// Make an older release live again, and freeze the volume
+    Rollback(rollback::RollbackArgs),
+    /// Let nothing new go live
+    Freeze(freeze::FreezeArgs),
+    /// End a freeze
+    Thaw(thaw::ThawArgs),
+    /// Roll out once more a release that was found broken
+    Retry(retry::RetryArgs),
+    /// Show what is left out of the tree, and by which rule
+    Ignored(ignored::IgnoredArgs),
+    /// Print a token with which one machine may join
+    Invite(invite::InviteArgs),
+    /// List the members, or take one out
+    Node(node::NodeArgs),
+    /// Find out whether this machine's daemon answers
+    Health(health::HealthArgs),
+    /// Check or show the configuration
+    Config(config::ConfigArgs),
+    /// Print a script that completes commands in a shell
+    Completions(completions::CompletionsArgs),
+    /// Print the version
+    Version(version::VersionArgs),
+}

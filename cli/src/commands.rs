@@ -1,0 +1,125 @@
+//! One module a command. Each has its arguments and `run(args, context)`, which prints through the
+//! context's printer and returns the exit status, or the one error that is reported.
+
+pub mod agent;
+pub mod completions;
+pub mod config;
+pub mod demo;
+pub mod freeze;
+pub mod health;
+pub mod ignored;
+pub mod init;
+pub mod invite;
+pub mod join;
+pub mod log;
+pub mod node;
+pub mod push;
+pub mod retry;
+pub mod rollback;
+pub mod source;
+pub mod status;
+pub mod thaw;
+pub mod version;
+
+use std::path::PathBuf;
+
+use codevol_protocol::call::{Call, Reply};
+use serde::Serialize;
+
+use crate::args::{Args, Command};
+use crate::config::{Config, Loaded, Role};
+use crate::control::Control;
+use crate::error::CommandError;
+use crate::exit::ExitStatus;
+use crate::output::Printer;
+
+/// What every command is given.
+#[derive(Debug)]
+pub struct Context {
+    /// Where to print.
+    pub printer: Printer,
+    /// The configuration file that was named by `-C`.
+    pub config: Option<PathBuf>,
+}
+
+impl Context {
+    /// Loads the configuration, of that role where one is given, and prints its warnings.
+    ///
+    /// # Errors
+    /// The configuration is missing or has faults.
+    pub fn load(&self, role: Option<Role>) -> Result<Loaded, CommandError> {
+        let loaded = Config::load(self.config.as_deref(), role)?;
+        for warning in &loaded.warnings {
+            self.printer.warning(warning);
+        }
+        let path = loaded.path.display();
+        self.printer.detail(format_args!("configuration {path}"));
+        Ok(loaded)
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The command failed.
+pub fn dispatch(args: Args, printer: Printer) -> Result<ExitStatus, CommandError> {
+    let context = Context {
+        printer,
+        config: args.global.config,
+    };
+    match args.command {
+        Command::Agent(args) => agent::run(&args, &context),
+        Command::Init(args) => init::run(&args, &context),
+        Command::Join(args) => join::run(&args, &context),
+        Command::Source(args) => source::run(&args, &context),
+        Command::Config(args) => config::run(&args, &context),
+        Command::Demo(args) => demo::run(&args, &context),
+        Command::Completions(args) => completions::run(&args, &context),
+        Command::Freeze(args) => freeze::run(&args, &context),
+        Command::Health(args) => health::run(&args, &context),
+        Command::Ignored(args) => ignored::run(&args, &context),
+        Command::Invite(args) => invite::run(&args, &context),
+        Command::Log(args) => log::run(&args, &context),
+        Command::Node(args) => node::run(&args, &context),
+        Command::Plan(args) => push::run_plan(&args, &context),
+        Command::Push(args) => push::run(&args, &context),
+        Command::Retry(args) => retry::run(&args, &context),
+        Command::Rollback(args) => rollback::run(&args, &context),
+        Command::Status(args) => status::run(&args, &context),
+        Command::Thaw(args) => thaw::run(&args, &context),
+        Command::Version(args) => version::run(&args, &context),
+    }
+}
+
+#[derive(Serialize)]
+struct DoneDocument<'a> {
+    schema: &'static str,
+    message: &'a str,
+}
+
+/// Makes a call whose only answer is that it is done, in a sentence.
+fn done(control: &Control, call: &Call, context: &Context) -> Result<ExitStatus, CommandError> {
+    let Reply::Done(message) = control.ask(call)? else {
+        return Err(control.unexpected());
+    };
+    if context.printer.is_json() {
+        context.printer.json(&DoneDocument {
+            schema: "codevol.done/1",
+            message: message.as_str(),
+        })?;
+    } else {
+        context.printer.line(message)?;
+    }
+    Ok(ExitStatus::Done)
+}
+
+/// Makes the runtime that a command runs on.
+///
+/// # Errors
+/// The system gives no threads.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed("cannot start").because(&error))
+}

@@ -1,0 +1,35 @@
+//! `codevol freeze`: stops new releases from going live, with a reason that everybody is shown.
+
+use codevol_protocol::call::Call;
+use codevol_protocol::name::VolumeName;
+
+use crate::commands::push::message;
+use crate::commands::{Context, done};
+use crate::config::Role;
+use crate::control::Control;
+use crate::error::CommandError;
+use crate::exit::ExitStatus;
+
+/// The arguments of `freeze`.
+#[derive(Debug, clap::Args)]
+pub struct FreezeArgs {
+    /// Why
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub message: String,
+    /// The volume, where the source has several
+    #[arg(long, value_name = "NAME")]
+    pub volume: Option<VolumeName>,
+}
+
+/// Freezes the volume.
+///
+/// # Errors
+/// The source does not run, or has no such volume.
+pub fn run(args: &FreezeArgs, context: &Context) -> Result<ExitStatus, CommandError> {
+    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let call = Call::Freeze {
+        volume: args.volume.clone(),
+        message: message(&args.message)?,
+    };
+    done(&control, &call, context)
+}

@@ -1,0 +1,28 @@
+//! `codevol thaw`: ends a freeze; what waited goes live.
+
+use codevol_protocol::call::Call;
+use codevol_protocol::name::VolumeName;
+
+use crate::commands::{Context, done};
+use crate::config::Role;
+use crate::control::Control;
+use crate::error::CommandError;
+use crate::exit::ExitStatus;
+
+/// The arguments of `thaw`.
+#[derive(Debug, clap::Args)]
+pub struct ThawArgs {
+    /// The volume, where the source has several
+    #[arg(long, value_name = "NAME")]
+    pub volume: Option<VolumeName>,
+}
+
+/// Thaws the volume.
+///
+/// # Errors
+/// The source does not run, or has no such volume.
+pub fn run(args: &ThawArgs, context: &Context) -> Result<ExitStatus, CommandError> {
+    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let volume = args.volume.clone();
+    done(&control, &Call::Thaw { volume }, context)
+}

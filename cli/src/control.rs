@@ -1,0 +1,214 @@
+//! Asks this machine's daemon: one call over its control socket, and what it answers.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use codevol_protocol::call::{Call, CallFailure, FailureSort, Reply};
+use codevol_protocol::limits::CONTROL_FRAME_BYTES_MAX;
+use codevol_transport::{FrameError, FrameReader, FrameWriter};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::config::{Config, Loaded, Role};
+use crate::error::CommandError;
+use crate::exit::ExitStatus;
+
+/// How long the daemon may take to accept a connection and a call.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the daemon may take for an answer that needs no work.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take for one that needs a look at the whole tree.
+pub const SCAN_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// The daemon of this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Control {
+    role: Role,
+    socket: PathBuf,
+    /// The command that starts it.
+    start: String,
+}
+
+impl Control {
+    /// Returns the daemon that a configuration describes.
+    ///
+    /// # Errors
+    /// The configuration is an operator's: no daemon runs by it.
+    pub fn new(loaded: &Loaded) -> Result<Self, CommandError> {
+        let (role, socket) = match &loaded.config {
+            Config::Source(config) => (Role::Source, &config.control_socket),
+            Config::Agent(config) => (Role::Agent, &config.control_socket),
+            Config::Operator(_) => {
+                let path = loaded.path.display();
+                return Err(CommandError::config(format!(
+                    "`{path}` describes an operator's machine, which has no daemon to ask"
+                ))
+                .hint("run this on the source's host, or name its configuration with `-C FILE`"));
+            }
+        };
+        Ok(Self {
+            role,
+            socket: socket.clone(),
+            start: format!("codevol -C {} {role}", loaded.path.display()),
+        })
+    }
+
+    /// Returns which daemon it is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Asks, and waits for the one reply.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached, or it did not do what was asked.
+    pub fn ask(&self, call: &Call) -> Result<Reply, CommandError> {
+        self.ask_within(call, ANSWER_TIMEOUT)
+    }
+
+    /// Asks what may take the daemon so long.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub fn ask_within(&self, call: &Call, limit: Duration) -> Result<Reply, CommandError> {
+        block_on(async {
+            let mut replies = self.begin(call).await?;
+            replies.next(Instant::now() + limit).await
+        })?
+    }
+
+    /// Asks; the replies come one by one.
+    ///
+    /// # Errors
+    /// The daemon cannot be reached.
+    pub async fn begin(&self, call: &Call) -> Result<Replies, CommandError> {
+        let connect = timeout(CONNECT_TIMEOUT, UnixStream::connect(&self.socket));
+        let stream = connect
+            .await
+            .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
+            .map_err(|error| self.not_reached(&error))?;
+        let (reader, writer) = stream.into_split();
+        let mut writer = FrameWriter::new(writer, CONTROL_FRAME_BYTES_MAX);
+        match timeout(CONNECT_TIMEOUT, writer.write(call)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error @ FrameError::TooLong { .. })) => {
+                return Err(CommandError::usage("the call is too long").because(&error));
+            }
+            Ok(Err(error)) => return Err(self.silent().because(&error)),
+            Err(_elapsed) => return Err(self.silent()),
+        }
+        Ok(Replies {
+            reader: FrameReader::new(reader, CONTROL_FRAME_BYTES_MAX),
+            control: self.clone(),
+            _writer: writer,
+        })
+    }
+
+    fn not_reached(&self, error: &io::Error) -> CommandError {
+        let (role, socket) = (self.role, self.socket.display());
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return CommandError::not_permitted(format!(
+                "this user may not use the {role}'s control socket `{socket}`"
+            ))
+            .because(error)
+            .hint(format!(
+                "run it as the user that runs the {role}, or with `sudo`"
+            ));
+        }
+        CommandError::unreachable(format!(
+            "the {role} does not run: nothing answers at `{socket}`"
+        ))
+        .because(error)
+        .hint(format!("`{}` starts it", self.start))
+    }
+
+    fn silent(&self) -> CommandError {
+        let role = self.role;
+        CommandError::unreachable(format!("the {role} took the call, but did not answer"))
+            .hint("it may be stopping: ask again, and look at its log")
+    }
+
+    /// Says that the daemon's reply does not fit the call: it is another version of it.
+    #[must_use]
+    pub fn unexpected(&self) -> CommandError {
+        let role = self.role;
+        CommandError::failed(format!("the {role} answered something else than was asked")).hint(
+            format!("is the {role} that runs of the same version? restart it"),
+        )
+    }
+}
+
+/// What the daemon answers to one call. Dropping it hangs up.
+pub struct Replies {
+    reader: FrameReader<OwnedReadHalf>,
+    control: Control,
+    /// Kept open: the daemon must not take its end for ours.
+    _writer: FrameWriter<tokio::net::unix::OwnedWriteHalf>,
+}
+
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies").finish_non_exhaustive()
+    }
+}
+
+impl Replies {
+    /// Waits for the next reply.
+    ///
+    /// Cancel-safe, as [`FrameReader::read`] is.
+    ///
+    /// # Errors
+    /// None comes until then, or the daemon did not do what was asked.
+    pub async fn next(&mut self, until: Instant) -> Result<Reply, CommandError> {
+        match timeout_at(until, self.reader.read()).await {
+            Ok(Ok(Some(Reply::Failed(failure)))) => Err(failure.into()),
+            Ok(Ok(Some(reply))) => Ok(reply),
+            Ok(Ok(None)) | Err(_) => Err(self.control.silent()),
+            Ok(Err(error @ FrameError::Decode(_))) => {
+                Err(self.control.unexpected().because(&error))
+            }
+            Ok(Err(error)) => Err(self.control.silent().because(&error)),
+        }
+    }
+}
+
+/// Runs a future to its end on this thread.
+///
+/// # Errors
+/// The system gives what a runtime needs to nobody any more.
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed("cannot start").because(&error))?;
+    Ok(runtime.block_on(future))
+}
+
+impl From<CallFailure> for CommandError {
+    fn from(failure: CallFailure) -> Self {
+        let exit = match failure.sort {
+            FailureSort::Failed => ExitStatus::Failed,
+            FailureSort::Usage => ExitStatus::Usage,
+            FailureSort::Refused => ExitStatus::Refused,
+            FailureSort::Unavailable => ExitStatus::Unreachable,
+            FailureSort::Denied => ExitStatus::NotPermitted,
+            FailureSort::Configuration => ExitStatus::Invalid,
+        };
+        Self {
+            exit,
+            kind: String::from(failure.kind).into(),
+            message: failure.message.into(),
+            causes: failure.causes.into_iter().map(String::from).collect(),
+            hint: failure.hint.map(String::from),
+            details: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

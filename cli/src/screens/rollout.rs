@@ -1,0 +1,325 @@
+//! A rollout as it goes on, and how it ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use codevol_protocol::evidence::Evidence;
+use codevol_protocol::name::{NodeName, Text};
+use codevol_protocol::release::{Seq, UnixMillis};
+use codevol_protocol::status::{Event, EventKind, NodeState, Outcome};
+
+use super::{BAD, DOUBTFUL, GOOD, listed, sentence, since, style_of};
+use crate::output::table::{Cell, Table};
+use crate::output::units;
+
+/// How many nodes a table that goes on has room for.
+const LIVE_ROWS_MAX: usize = 15;
+
+/// What is known of a rollout, from its events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rollout {
+    release: Seq,
+    nodes: BTreeMap<NodeName, Steps>,
+}
+
+/// What one node did with the release.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Steps {
+    /// Bytes that travelled for it.
+    staged: Option<u64>,
+    activated: Option<Activated>,
+    verified: Option<Verified>,
+    /// In which step it failed, and a word for how.
+    failed: Option<(Text, Text)>,
+    /// What it went back to, and what is known of that.
+    returned: Option<(Seq, Option<Evidence>)>,
+    offline: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Activated {
+    at: UnixMillis,
+    elapsed_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Verified {
+    evidence: Option<Evidence>,
+    elapsed_ms: u64,
+    /// Whether something says that it is not good.
+    doubtful: bool,
+}
+
+impl Rollout {
+    /// Begins with nothing known.
+    #[must_use]
+    pub const fn new(release: Seq) -> Self {
+        Self {
+            release,
+            nodes: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in what happened. What happens to other releases meanwhile is passed over.
+    pub fn take(&mut self, event: &Event) {
+        let Some(node) = &event.node else { return };
+        let own = event.release == Some(self.release);
+        let elapsed_ms = event.elapsed_ms.unwrap_or_default();
+        match event.event {
+            EventKind::NodeStaged if own => {
+                self.steps(node).staged = Some(event.bytes.unwrap_or_default());
+            }
+            EventKind::NodeActivated if own => {
+                let at = event.at;
+                self.steps(node).activated = Some(Activated { at, elapsed_ms });
+            }
+            EventKind::NodeVerified if own => {
+                self.steps(node).verified = Some(Verified {
+                    evidence: event.evidence,
+                    elapsed_ms,
+                    doubtful: event.error.is_some(),
+                });
+            }
+            EventKind::NodeFailed if own => {
+                let how = event.error.as_ref();
+                let how = how.map(|error| (error.step.clone(), error.kind.clone()));
+                self.steps(node).failed = Some(how.unwrap_or_default());
+            }
+            EventKind::NodeReturned => {
+                if let Some(to) = event.release.filter(|to| *to != self.release) {
+                    self.steps(node).returned = Some((to, event.evidence));
+                }
+            }
+            EventKind::NodeOffline => self.steps(node).offline = true,
+            EventKind::NodeOnline => self.steps(node).offline = false,
+            EventKind::ReleasePublished
+            | EventKind::NodeStaged
+            | EventKind::NodeActivated
+            | EventKind::NodeVerified
+            | EventKind::NodeFailed => {}
+        }
+    }
+
+    fn steps(&mut self, node: &NodeName) -> &mut Steps {
+        self.nodes.entry(node.clone()).or_default()
+    }
+
+    /// Returns the release.
+    #[must_use]
+    pub const fn release(&self) -> Seq {
+        self.release
+    }
+
+    /// Returns who has activated the release.
+    pub fn activated(&self) -> impl Iterator<Item = &NodeName> {
+        let nodes = self.nodes.iter();
+        nodes.filter_map(|(name, steps)| steps.activated.map(|_| name))
+    }
+
+    /// Returns who went back, where to, and what is known of that.
+    pub fn returned(&self) -> impl Iterator<Item = (&NodeName, Seq, Option<Evidence>)> {
+        let nodes = self.nodes.iter();
+        nodes.filter_map(|(name, steps)| {
+            let (to, evidence) = steps.returned?;
+            Some((name, to, evidence))
+        })
+    }
+
+    /// Returns the table while the rollout goes on, without styles, its last line not ended.
+    #[must_use]
+    pub fn going_on(&self, now: UnixMillis) -> String {
+        let mut table = table();
+        for (name, steps) in self.nodes.iter().take(LIVE_ROWS_MAX) {
+            let [stage, activate, verify] = steps.cells_now(now);
+            table.row([
+                name.as_str().into(),
+                stage.into(),
+                activate.into(),
+                verify.into(),
+            ]);
+        }
+        let more = self.nodes.len().saturating_sub(LIVE_ROWS_MAX);
+        let end = if more > 0 {
+            format!("\n  and {more} more")
+        } else {
+            String::new()
+        };
+        format!("rolling out {}\n\n{table}{end}\n", self.release)
+    }
+
+    /// Returns the table of a rollout that has ended; nothing where there is no node.
+    #[must_use]
+    pub fn ended(&self, outcome: &Outcome) -> Option<String> {
+        let names: BTreeSet<&NodeName> = self.nodes.keys().chain(outcome.nodes.keys()).collect();
+        let mut table = table();
+        for name in &names {
+            let (unknown, state) = (Steps::default(), outcome.nodes.get(*name).copied());
+            let steps = self.nodes.get(*name).unwrap_or(&unknown);
+            let name = Cell::from(name.as_str());
+            table.row(std::iter::once(name).chain(steps.cells_ended(state)));
+        }
+        (!names.is_empty()).then(|| table.to_string())
+    }
+}
+
+fn table() -> Table {
+    Table::new(["NODE", "STAGE", "ACTIVATE", "VERIFY"]).indented(2)
+}
+
+fn time(ms: u64) -> String {
+    units::elapsed(Duration::from_millis(ms))
+}
+
+impl Steps {
+    /// Returns in which step it failed.
+    fn failed_in(&self, step: &str) -> Option<&Text> {
+        let (failed, kind) = self.failed.as_ref()?;
+        (failed.as_str() == step).then_some(kind)
+    }
+
+    fn stage(&self) -> Option<String> {
+        self.staged
+            .map(|bytes| format!("ok {}", units::bytes(bytes)))
+    }
+
+    fn activate(&self) -> Option<String> {
+        self.activated
+            .map(|step| format!("ok {}", time(step.elapsed_ms)))
+    }
+
+    fn verify(&self) -> Option<String> {
+        let verified = self.verified?;
+        let word = verified.evidence.filter(|_| !verified.doubtful);
+        let word = word.map_or_else(|| "unproven".to_owned(), |evidence| evidence.to_string());
+        Some(format!("{word} {}", time(verified.elapsed_ms)))
+    }
+
+    fn cells_now(&self, now: UnixMillis) -> [String; 3] {
+        let or_failed = |done: Option<String>, step: &str| {
+            done.or_else(|| self.failed_in(step).map(|_| "failed".to_owned()))
+        };
+        let stage = or_failed(self.stage(), "stage").unwrap_or_else(|| "...".to_owned());
+        let activate = or_failed(self.activate(), "activate");
+        let activate = activate.or_else(|| self.staged.map(|_| "waits".to_owned()));
+        let verify = if let Some((to, _)) = self.returned {
+            Some(format!("back on {to}"))
+        } else if let Some(kind) = self.failed_in("verify") {
+            Some(sentence(kind.as_str()))
+        } else if self.offline {
+            Some("offline".to_owned())
+        } else {
+            let since = |step: Activated| units::elapsed(since(step.at, now));
+            self.verify()
+                .or_else(|| self.activated.map(|step| format!("... {}", since(step))))
+        };
+        [
+            stage,
+            activate.unwrap_or_default(),
+            verify.unwrap_or_default(),
+        ]
+    }
+
+    fn cells_ended(&self, state: Option<NodeState>) -> [Cell; 3] {
+        let cell = |done: Option<String>, step: &str| match (done, self.failed_in(step)) {
+            (Some(done), _) => done.into(),
+            (None, Some(_)) => Cell::styled("failed", BAD),
+            (None, None) => "-".into(),
+        };
+        let verify = match (self.returned, self.failed_in("verify"), state) {
+            (Some((to, _)), _, _) => Cell::styled(format!("back on {to}"), DOUBTFUL),
+            (None, Some(kind), _) => Cell::styled(sentence(kind.as_str()), BAD),
+            (None, None, Some(NodeState::Live)) => match self.verify() {
+                Some(verified) => Cell::styled(verified, GOOD),
+                None => Cell::styled("live", GOOD),
+            },
+            (None, None, Some(state)) => Cell::styled(state.to_string(), style_of(state)),
+            (None, None, None) => "-".into(),
+        };
+        [
+            cell(self.stage(), "stage"),
+            cell(self.activate(), "activate"),
+            verify,
+        ]
+    }
+}
+
+/// Returns one event as a line.
+#[must_use]
+pub fn event_line(event: &Event) -> String {
+    let release = event
+        .release
+        .map_or_else(String::new, |seq| format!(" {seq}"));
+    let node = event
+        .node
+        .as_ref()
+        .map_or_else(|| event.volume.to_string(), ToString::to_string);
+    let word = match event.event {
+        EventKind::ReleasePublished => "published",
+        EventKind::NodeStaged => "staged",
+        EventKind::NodeActivated => "activated",
+        EventKind::NodeVerified if event.error.is_some() => "cannot prove",
+        EventKind::NodeVerified => "verified",
+        EventKind::NodeFailed => "failed with",
+        EventKind::NodeReturned => "is back on",
+        EventKind::NodeOnline => "is online",
+        EventKind::NodeOffline => "is offline",
+    };
+    let bytes = event.bytes.map(units::bytes);
+    let evidence = event.evidence.map(|evidence| evidence.to_string());
+    let elapsed = event.elapsed_ms.map(time);
+    let facts: Vec<String> = [bytes, evidence, elapsed].into_iter().flatten().collect();
+    let facts = if facts.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", facts.join(", "))
+    };
+    let error = event.error.as_ref().map_or_else(String::new, |error| {
+        format!(": {}", sentence(error.message.as_str()))
+    });
+    format!("{node} {word}{release}{facts}{error}")
+}
+
+/// Returns what came of a rollout that is done: `Live on 3 of 3 in 4.2s`, and who is missing.
+#[must_use]
+pub fn done(asked: Seq, outcome: &Outcome, took: Duration) -> String {
+    let release = outcome.release;
+    let took = units::elapsed(took);
+    let mut text = if outcome.nodes.is_empty() {
+        format!("{release} is live, but on no server: no node is enrolled (`codevol invite`)")
+    } else {
+        let states = outcome.nodes.values();
+        let live = states.filter(|state| **state == NodeState::Live).count();
+        format!("Live on {live} of {} in {took}", outcome.nodes.len())
+    };
+    if release != asked {
+        text = format!("{release} came after {asked}, and is live in its place\n{text}");
+    }
+    let kinds = [
+        (NodeState::Offline, "offline and will catch up"),
+        (
+            NodeState::Unverified,
+            "unverified: `codevol status` says why",
+        ),
+        (NodeState::Failed, "failed: `codevol status` says why"),
+        (NodeState::Joining, "on the way"),
+        (NodeState::Behind, "on the way"),
+        (NodeState::Staged, "on the way"),
+        (NodeState::Activating, "on the way"),
+    ];
+    let mut words: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
+    for (name, state) in &outcome.nodes {
+        let kind = kinds.iter().find(|(kind, _)| kind == state);
+        if let Some((_, word)) = kind {
+            words.entry(word).or_default().push(name);
+        }
+    }
+    for (word, names) in words {
+        let is = if names.len() == 1 { "is" } else { "are" };
+        write!(text, "\n  {} {is} {word}", listed(names)).unwrap_or_default();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

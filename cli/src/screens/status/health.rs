@@ -1,0 +1,179 @@
+//! What is not as it should be with a volume, each with what becomes of it or mends it.
+
+use codevol_protocol::release::{Origin, UnixMillis};
+use codevol_protocol::status::{
+    Drift, DriftKind, NodeState, NodeStatus, ReleaseStatus, VolumeStatus, WatchState, WatchStatus,
+};
+
+use super::super::{LISTED_MAX, ago, listed, one_line, sentence, since};
+use crate::output::units;
+
+/// Returns the lines, the most pressing first.
+pub(super) fn lines(volume: &VolumeStatus, now: UnixMillis) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(volume.frozen.as_ref().map(|frozen| {
+        let (by, why) = (one_line(frozen.by.as_str()), sentence(frozen.why.as_str()));
+        let when = ago(frozen.at, now);
+        format!("frozen by {by}, {when}: {why}; `codevol thaw` ends it")
+    }));
+    lines.extend(
+        volume
+            .nodes
+            .iter()
+            .flat_map(|node| node_lines(node, volume, now)),
+    );
+    lines.extend(quarantined(volume));
+    lines.extend(not_live(volume));
+    lines.extend(skipped(volume));
+    lines.extend(volume.watch.as_ref().and_then(watch));
+    lines.extend(volume.release.as_ref().and_then(git));
+    if volume.nodes.is_empty() {
+        lines.push("no node is enrolled; `codevol invite` makes a token for one".to_owned());
+    }
+    lines
+}
+
+fn node_lines(node: &NodeStatus, volume: &VolumeStatus, now: UnixMillis) -> Vec<String> {
+    let name = &node.name;
+    let mut lines = Vec::new();
+    match node.state {
+        NodeState::Offline => lines.push(offline(node, volume, now)),
+        NodeState::Unverified => {
+            let runs = node
+                .release
+                .map_or_else(|| "its release".to_owned(), |seq| seq.to_string());
+            let why = why(node).unwrap_or_else(|| "no evidence yet".to_owned());
+            lines.push(format!("{name} runs {runs}, but nothing proves it: {why}"));
+        }
+        NodeState::Failed => {
+            let why = why(node).unwrap_or_else(|| "it says no more".to_owned());
+            lines.push(format!("{name} failed: {why}"));
+        }
+        NodeState::Joining
+        | NodeState::Behind
+        | NodeState::Staged
+        | NodeState::Activating
+        | NodeState::Live => {}
+    }
+    lines.extend(node.held.as_ref().map(|why| {
+        let why = sentence(why.as_str());
+        format!("{name} is held by its own operator: {why}")
+    }));
+    if !node.drift.is_empty() {
+        let differ = units::count(node.drift.len(), "path is", "paths are");
+        let paths = listed(node.drift.iter().map(drifted));
+        lines.push(format!("on {name} {differ} not as released: {paths}"));
+    }
+    lines
+}
+
+fn drifted(drift: &Drift) -> String {
+    let kind = match drift.kind {
+        DriftKind::Changed => "changed",
+        DriftKind::Missing => "missing",
+        DriftKind::Foreign => "foreign",
+    };
+    format!("{} ({kind})", sentence(drift.path.as_str()))
+}
+
+fn offline(node: &NodeStatus, volume: &VolumeStatus, now: UnixMillis) -> String {
+    let name = &node.name;
+    let seen = node.last_seen_at.map_or_else(
+        || format!("{name} was never seen"),
+        |at| {
+            let ago = units::ago(since(at, now));
+            match ago.strip_suffix(" ago") {
+                Some(time) => format!("{name} has not been seen for {time}"),
+                None => format!("{name} went away just now"),
+            }
+        },
+    );
+    match volume.live {
+        Some(live) if node.release != Some(live) => {
+            format!("{seen}; it will catch up to {live} when it returns")
+        }
+        Some(_) | None => seen,
+    }
+}
+
+fn why(node: &NodeStatus) -> Option<String> {
+    let error = node.error.as_ref()?;
+    let mut text = sentence(error.message.as_str());
+    if let Some(location) = &error.location {
+        text = format!("{}: {text}", sentence(location.as_str()));
+    }
+    if let Some(hint) = &error.hint {
+        text = format!("{text}; {}", sentence(hint.as_str()));
+    }
+    Some(text)
+}
+
+/// The newest ones: a release that was found broken long ago matters to nobody.
+fn quarantined(volume: &VolumeStatus) -> impl Iterator<Item = String> {
+    let newest = volume.quarantined.iter().rev().take(LISTED_MAX);
+    newest.map(|entry| {
+        let (seq, node) = (entry.release, &entry.node);
+        let message = sentence(entry.message.as_str());
+        let colon = if message.is_empty() { "" } else { ": " };
+        format!("{seq} is broken on {node}{colon}{message}; `codevol retry {seq}` tries it again")
+    })
+}
+
+/// Says why the newest release is not live, where nothing else does.
+fn not_live(volume: &VolumeStatus) -> Option<String> {
+    let head = volume.head.filter(|head| volume.live != Some(*head))?;
+    let runs = volume.rollout.as_ref().is_some_and(|r| r.release == head);
+    let broken = volume.quarantined.iter().any(|entry| entry.release == head);
+    if runs || broken {
+        return None;
+    }
+    Some(if volume.frozen.is_some() {
+        format!("{head} is published, and waits for a thaw")
+    } else {
+        format!("{head} is published, but not live; `codevol retry {head}` rolls it out")
+    })
+}
+
+fn skipped(volume: &VolumeStatus) -> Option<String> {
+    let skipped = &volume.skipped;
+    if skipped.is_empty() {
+        return None;
+    }
+    let count = units::count(skipped.len(), "path is", "paths are");
+    let paths = listed(skipped.iter().map(|skipped| {
+        let (path, why) = (
+            sentence(skipped.path.as_str()),
+            sentence(skipped.why.as_str()),
+        );
+        format!("`{path}` ({why})")
+    }));
+    Some(format!("{count} in no release: {paths}"))
+}
+
+fn watch(watch: &WatchStatus) -> Option<String> {
+    let advice = watch
+        .advice
+        .as_ref()
+        .map(|advice| sentence(advice.as_str()));
+    let state = match watch.state {
+        WatchState::Ok => return advice,
+        WatchState::Unsure => "the watcher may have missed changes; the next rescan finds them",
+        WatchState::Polling => "the tree is polled: a change is seen up to a second late",
+    };
+    Some(match advice {
+        Some(advice) => format!("{state}; {advice}"),
+        None => state.to_owned(),
+    })
+}
+
+fn git(release: &ReleaseStatus) -> Option<String> {
+    let git = release.git.as_ref().filter(|git| git.dirty)?;
+    let seq = release.seq;
+    let commit: String = one_line(git.commit.as_str()).chars().take(7).collect();
+    let what = if release.origin == Origin::HotFix {
+        "is a hot-fix that is not in git"
+    } else {
+        "is not in git"
+    };
+    Some(format!("{seq} {what} ({commit}, dirty)"))
+}

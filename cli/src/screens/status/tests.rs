@@ -1,0 +1,369 @@
+use codevol_protocol::evidence::{CodeServerState, Evidence};
+use codevol_protocol::release::{Origin, Seq};
+use codevol_protocol::rollout::Frozen;
+use codevol_protocol::status::{
+    Drift, DriftKind, LinkState, NodeState, NodeStatus, Phase, Quarantined, RolloutStatus, Skipped,
+    SourceLink, VolumeStatus, WatchState, WatchStatus,
+};
+use insta::{assert_json_snapshot, assert_snapshot};
+
+use super::render;
+use crate::screens::sample::{
+    self, HOSTILE, NOW, before, code_server, error, git, node, plain, status, text, volume,
+};
+
+fn shown(volumes: Vec<VolumeStatus>) -> String {
+    plain(&render(&status(volumes), NOW))
+}
+
+fn offline(name: &str, release: u64) -> NodeStatus {
+    NodeStatus {
+        state: NodeState::Offline,
+        lag: 1,
+        evidence: None,
+        last_seen_at: Some(before(840)),
+        ..node(name, release)
+    }
+}
+
+#[test]
+fn a_fleet_in_order_is_a_table_and_no_more() {
+    let mut second = node("dag-02", 42);
+    second
+        .code_servers
+        .push(code_server(CodeServerState::Good, Some(2_900)));
+    assert_snapshot!(shown(vec![volume(42, vec![node("dag-01", 42), second])]), @r#"
+    pipes   r42  push by alice, 2h ago, "null customer ids"             live on 2 of 2
+
+      NODE    RELEASE       STATE  CODE SERVER       EVIDENCE  LAG  SEEN
+      dag-01  r42 4b0f60af  live   loaded in 1.2s    proven    -    now
+      dag-02  r42 4b0f60af  live   2 loaded in 2.9s  proven    -    now
+    "#);
+}
+
+#[test]
+fn who_is_offline_is_told_to_catch_up() {
+    let nodes = vec![
+        node("dag-01", 42),
+        node("dag-02", 42),
+        offline("dag-03", 41),
+    ];
+    let mut volume = volume(42, nodes);
+    let release = volume.release.as_mut().unwrap();
+    (release.origin, release.git) = (Origin::HotFix, git(true));
+    assert_snapshot!(shown(vec![volume]), @r#"
+    pipes   r42  hot-fix by alice, 2h ago, "null customer ids"          live on 2 of 3
+
+      NODE    RELEASE       STATE    CODE SERVER     EVIDENCE  LAG  SEEN
+      dag-01  r42 4b0f60af  live     loaded in 1.2s  proven    -    now
+      dag-02  r42 4b0f60af  live     loaded in 1.2s  proven    -    now
+      dag-03  r41           offline  ?               -         1    14m ago
+
+    # Health
+    #   dag-03 has not been seen for 14m; it will catch up to r42 when it returns
+    #   r42 is a hot-fix that is not in git (9c1d0aa, dirty)
+    "#);
+}
+
+/// One node of each kind that is not as it should be.
+fn troubled() -> Vec<NodeStatus> {
+    let unverified = NodeStatus {
+        state: NodeState::Unverified,
+        evidence: Some(Evidence::Activated),
+        code_servers: vec![
+            code_server(CodeServerState::Unproven, None),
+            code_server(CodeServerState::Good, Some(900)),
+        ],
+        error: Some(error("dag-01", 42, "verify")),
+        ..node("dag-01", 42)
+    };
+    let failed = NodeStatus {
+        state: NodeState::Failed,
+        code_servers: vec![code_server(CodeServerState::Broken, None)],
+        ..node("dag-02", 41)
+    };
+    let drifting = NodeStatus {
+        held: Some(text("debugging here")),
+        drift: vec![
+            Drift {
+                path: text("a.py"),
+                kind: DriftKind::Changed,
+            },
+            Drift {
+                path: text("b.py"),
+                kind: DriftKind::Missing,
+            },
+        ],
+        code_servers: Vec::new(),
+        ..node("dag-03", 42)
+    };
+    let never = NodeStatus {
+        release: None,
+        last_seen_at: None,
+        ..offline("dag-04", 0)
+    };
+    vec![unverified, failed, drifting, never]
+}
+
+#[test]
+fn all_that_is_wrong_is_said_with_what_mends_it() {
+    let mut volume = volume(42, troubled());
+    volume.head = Some(Seq(44));
+    volume.frozen = Some(Frozen {
+        why: text("rolled back from r43"),
+        by: text("alice"),
+        at: before(7_200),
+        by_rollback: true,
+    });
+    volume.quarantined = vec![Quarantined {
+        release: Seq(43),
+        node: "dag-02".parse().unwrap(),
+        message: text("ModuleNotFoundError: No module named 'polars'"),
+    }];
+    volume.skipped = vec![Skipped {
+        path: text("run.sock"),
+        why: text("socket is not carried"),
+    }];
+    volume.watch = Some(WatchStatus {
+        mode: text("poll"),
+        state: WatchState::Polling,
+        advice: Some(text("this file system reports no events")),
+    });
+    assert_snapshot!(shown(vec![volume]), @r#"
+    pipes   r42  push by alice, 2h ago, "null customer ids"             live on 1 of 4
+
+      NODE    RELEASE       STATE       CODE SERVER      EVIDENCE   LAG  SEEN
+      dag-01  r42 4b0f60af  unverified  1 of 2 unproven  activated  -    now
+      dag-02  r41           failed      broken           proven     -    now
+      dag-03  r42 4b0f60af  live        -                proven     -    now
+      dag-04  -             offline     ?                -          1    never
+
+    # Health
+    #   frozen by alice, 2h ago: rolled back from r43; `codevol thaw` ends it
+    #   dag-01 runs r42, but nothing proves it: assets/orders.py:17: ModuleNotFoundError: No module named 'polars'; that server's Python (/opt/venv, 3.11.7) lacks a package the release imports; codevol sends code, not packages
+    #   dag-02 failed: it says no more
+    #   dag-03 is held by its own operator: debugging here
+    #   on dag-03 2 paths are not as released: a.py (changed) and b.py (missing)
+    #   dag-04 was never seen; it will catch up to r42 when it returns
+    #   r43 is broken on dag-02: ModuleNotFoundError: No module named 'polars'; `codevol retry r43` tries it again
+    #   r44 is published, and waits for a thaw
+    #   1 path is in no release: `run.sock` (socket is not carried)
+    #   the tree is polled: a change is seen up to a second late; this file system reports no events
+    "#);
+}
+
+#[test]
+fn a_rollout_shows_how_far_it_is() {
+    let mut volume = volume(42, vec![node("dag-01", 42)]);
+    volume.head = Some(Seq(43));
+    volume.rollout = Some(RolloutStatus {
+        release: Seq(43),
+        phase: Phase::Verify,
+        wave: 1,
+        waves: 2,
+        started_at: before(3),
+    });
+    assert_snapshot!(shown(vec![volume]), @r#"
+    pipes   r42  push by alice, 2h ago, "null customer ids"             live on 1 of 1
+    rollout of r43: verifies, wave 1 of 2, for 3.0s
+
+      NODE    RELEASE       STATE  CODE SERVER     EVIDENCE  LAG  SEEN
+      dag-01  r42 4b0f60af  live   loaded in 1.2s  proven    -    now
+    "#);
+}
+
+#[test]
+fn a_head_that_waits_says_what_for() {
+    let mut volume = volume(42, vec![node("dag-01", 42)]);
+    volume.head = Some(Seq(43));
+    assert_snapshot!(shown(vec![volume]), @r#"
+    pipes   r42  push by alice, 2h ago, "null customer ids"             live on 1 of 1
+
+      NODE    RELEASE       STATE  CODE SERVER     EVIDENCE  LAG  SEEN
+      dag-01  r42 4b0f60af  live   loaded in 1.2s  proven    -    now
+
+    # Health
+    #   r43 is published, but not live; `codevol retry r43` rolls it out
+    "#);
+}
+
+#[test]
+fn nothing_published_and_nobody_enrolled_are_said() {
+    let mut empty = volume(1, Vec::new());
+    (empty.head, empty.live, empty.release) = (None, None, None);
+    let mut held = volume(1, Vec::new());
+    held.live = None;
+    assert_snapshot!(shown(vec![empty, held, volume(1, Vec::new())]), @r#"
+    pipes   nothing is published
+
+    # Health
+    #   no node is enrolled; `codevol invite` makes a token for one
+
+    pipes   r1  push by alice, 2h ago, "null customer ids"              not live yet
+
+    # Health
+    #   r1 is published, but not live; `codevol retry r1` rolls it out
+    #   no node is enrolled; `codevol invite` makes a token for one
+
+    pipes   r1  push by alice, 2h ago, "null customer ids"              live on no server
+
+    # Health
+    #   no node is enrolled; `codevol invite` makes a token for one
+    "#);
+    assert_snapshot!(shown(Vec::new()), @"no volume is configured");
+}
+
+#[test]
+fn an_agent_says_how_it_stands_with_its_source() {
+    let mut own = status(vec![volume(42, vec![node("dag-01", 42)])]);
+    own.listen = None;
+    let states = [
+        LinkState::Connected,
+        LinkState::Connecting,
+        LinkState::Refused,
+    ];
+    let lines = states.map(|state| {
+        let address = text("10.0.0.1:7443");
+        own.source = Some(SourceLink { address, state });
+        plain(&render(&own, NOW)).lines().next().unwrap().to_owned()
+    });
+    assert_snapshot!(lines.join("\n"), @"
+    source 10.0.0.1:7443   connected
+    source 10.0.0.1:7443   not connected: this server goes on with what it has, and dials again
+    source 10.0.0.1:7443   refused: the source does not know this node's key; `codevol join TOKEN` enrols it anew
+    ");
+}
+
+#[test]
+fn remote_strings_stay_on_their_line_and_draw_nothing() {
+    let mut hostile = node("dag-01", 42);
+    hostile.state = NodeState::Failed;
+    let mut wrong = error("dag-01", 42, "verify");
+    (wrong.message, wrong.location) = (text(HOSTILE), Some(text(HOSTILE)));
+    hostile.error = Some(wrong);
+    hostile.held = Some(text(HOSTILE));
+    hostile.drift = vec![Drift {
+        path: text(HOSTILE),
+        kind: DriftKind::Foreign,
+    }];
+    let mut volume = volume(42, vec![hostile]);
+    let release = volume.release.as_mut().unwrap();
+    (release.author, release.message) = (text(HOSTILE), text(HOSTILE));
+    volume.skipped = vec![Skipped {
+        path: text(HOSTILE),
+        why: text(HOSTILE),
+    }];
+    let lines = shown(vec![volume]);
+    assert_eq!(lines.lines().count(), 10, "{lines}");
+    assert!(
+        !lines.contains(|c: char| c.is_control() && c != '\n' || c == '\u{202e}'),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn the_document_has_every_key() {
+    let mut volume = volume(42, Vec::new());
+    volume.release = None;
+    assert_json_snapshot!(status(vec![volume]), @r#"
+    {
+      "schema": "codevol.status/1",
+      "fleet": "9ab388bedc43eaf44150107d17ad090f6b1c34610f5740778ddb95d9f06576ee",
+      "listen": "127.0.0.1:7443",
+      "source": null,
+      "volumes": [
+        {
+          "name": "pipes",
+          "head": 42,
+          "live": 42,
+          "frozen": null,
+          "rollout": null,
+          "quarantined": [],
+          "skipped": [],
+          "watch": {
+            "mode": "inotify",
+            "state": "ok",
+            "advice": null
+          },
+          "release": null,
+          "nodes": []
+        }
+      ]
+    }
+    "#);
+}
+
+#[test]
+fn the_document_of_a_release_has_every_key() {
+    let mut release = sample::release(42);
+    release.git = git(true);
+    assert_json_snapshot!(release, @r#"
+    {
+      "seq": 42,
+      "id": "4b0f60afa9d399433d1a25341ced3ab1140e5674bfdf6991c218760593932f52",
+      "manifest": "83d9dab06011479163c7c4d5fa735f911bac86729f56aaa115b7eed2eb66e022",
+      "parent": "dd4c9bc7c49de68985e4fa6b0db6c29d15a1eb2ada57df1801d3b71a460edb1a",
+      "origin": "push",
+      "author": "alice",
+      "message": "null customer ids",
+      "created_at": "2025-11-24T14:00:00.000Z",
+      "files": 204,
+      "bytes": 409123,
+      "git": {
+        "commit": "9c1d0aa4f0e1d2c3b4a5968778695a4b3c2d1e0f",
+        "branch": "main",
+        "dirty": true
+      }
+    }
+    "#);
+}
+
+#[test]
+fn the_document_of_a_node_has_every_key() {
+    let mut node = node("dag-01", 42);
+    node.error = Some(error("dag-01", 41, "verify"));
+    node.drift = vec![Drift {
+        path: text("a.py"),
+        kind: DriftKind::Changed,
+    }];
+    assert_json_snapshot!(node, @r#"
+    {
+      "name": "dag-01",
+      "state": "live",
+      "release": 42,
+      "staged": [
+        42
+      ],
+      "lag": 0,
+      "evidence": "proven",
+      "last_seen_at": "2025-11-24T16:00:00.000Z",
+      "held": null,
+      "drift": [
+        {
+          "path": "a.py",
+          "kind": "changed"
+        }
+      ],
+      "code_servers": [
+        {
+          "address": "127.0.0.1:4000",
+          "kind": "code-server",
+          "state": "good",
+          "server_id": "f3",
+          "load_ms": 1210
+        }
+      ],
+      "error": {
+        "node": "dag-01",
+        "release": 41,
+        "step": "verify",
+        "kind": "broken",
+        "message": "ModuleNotFoundError: No module named 'polars'",
+        "location": "assets/orders.py:17",
+        "traceback": "  File \"assets/orders.py\", line 17, in <module>\n    import polars as pl\n",
+        "hidden_frames": 12,
+        "hint": "that server's Python (/opt/venv, 3.11.7) lacks a package the release imports; codevol sends code, not packages"
+      }
+    }
+    "#);
+}
