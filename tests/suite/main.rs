@@ -1,0 +1,16 @@
+//! Whole processes: a source, agents, real code servers. What is claimed here is that the parts are
+//! wired together as the design says; each part's own faults are shown by tests below this one.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "these are tests"
+)]
+
+mod away;
+mod joining;
+mod publishing;
+mod recovery;
+mod serving;
+mod trees;
+mod watching;
