@@ -12,8 +12,14 @@ static WATCHDOG: OnceLock<Mutex<Watchdog>> = OnceLock::new();
 
 struct Watchdog {
     orders: ChildStdin,
-    // Never waited for: it ends after this process.
-    _shell: Child,
+    #[cfg_attr(not(test), expect(dead_code, reason = "it ends after this process"))]
+    shell: Child,
+}
+
+impl Watchdog {
+    fn tell(&mut self, order: &str, group: Pid) {
+        writeln!(self.orders, "{order} {group}").expect("the watchdog reads");
+    }
 }
 
 const SCRIPT: &str = r#"
@@ -24,7 +30,7 @@ while read -r order group; do
     groups=$rest
     [ "$order" = watch ] && groups="$groups $group"
 done
-for each in $groups; do kill -KILL -- "-$each"; done
+for each in $groups; do kill -s KILL -- "-$each"; done
 "#;
 
 /// Has a group killed when this process is gone.
@@ -40,7 +46,7 @@ pub(crate) fn leave(group: Pid) {
 fn tell(order: &str, group: Pid) {
     let watchdog = WATCHDOG.get_or_init(|| Mutex::new(start()));
     let mut watchdog = watchdog.lock().unwrap_or_else(PoisonError::into_inner);
-    writeln!(watchdog.orders, "{order} {group}").expect("the watchdog reads");
+    watchdog.tell(order, group);
 }
 
 fn start() -> Watchdog {
@@ -54,6 +60,38 @@ fn start() -> Watchdog {
         .expect("a shell starts");
     Watchdog {
         orders: shell.stdin.take().expect("its input is piped"),
-        _shell: shell,
+        shell,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wait_until;
+
+    fn sleeper() -> Child {
+        let mut command = Command::new("sleep");
+        command.arg("1000").process_group(0).spawn().unwrap()
+    }
+
+    #[test]
+    fn the_groups_that_are_watched_die_when_the_orders_end() {
+        let (mut watched, mut left) = (sleeper(), sleeper());
+        let mut watchdog = start();
+        for child in [&watched, &left] {
+            watchdog.tell("watch", Pid::from_child(child));
+        }
+        watchdog.tell("leave", Pid::from_child(&left));
+        drop(watchdog.orders);
+        wait_until("the watched one is dead", || {
+            watched.try_wait().unwrap().is_some()
+        });
+        let mut shell = watchdog.shell;
+        wait_until("the watchdog has ended", || {
+            shell.try_wait().unwrap().is_some()
+        });
+        assert!(left.try_wait().unwrap().is_none(), "the other one lives");
+        left.kill().unwrap();
+        left.wait().unwrap();
     }
 }
