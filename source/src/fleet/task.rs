@@ -274,7 +274,20 @@ impl FleetTask {
 
     /// Does all that the machine asks for, in its order.
     pub(super) async fn carry_out(&mut self) {
-        while let Some(output) = self.machine.poll_output() {
+        let outputs: Vec<Output> = std::iter::from_fn(|| self.machine.poll_output()).collect();
+        // A push waits for no save: it stages and changes nothing that anyone sees, and after a
+        // restart the log says anew that the release is to be rolled out.
+        let (pushes, others): (Vec<Output>, Vec<Output>) =
+            outputs.into_iter().partition(|output| {
+                matches!(
+                    output,
+                    Output::Ask {
+                        command: Command::Push(_),
+                        ..
+                    }
+                )
+            });
+        for output in pushes.into_iter().chain(others) {
             match output {
                 Output::Save(saved) => self.save(saved),
                 Output::Ask { node, command } => self.ask(&node, command).await,
