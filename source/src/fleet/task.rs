@@ -129,7 +129,9 @@ impl FleetTask {
             };
             self.machine.handle(event, Instant::now());
         }
-        self.carry_out().await;
+        if !self.carry_out().await {
+            return;
+        }
         loop {
             let timeout = self
                 .machine
@@ -150,7 +152,9 @@ impl FleetTask {
                     None => break,
                 },
             }
-            self.carry_out().await;
+            if !self.carry_out().await {
+                return;
+            }
         }
     }
 
@@ -200,19 +204,25 @@ impl FleetTask {
             }
             Input::Freeze { frozen, done } => {
                 self.machine.handle(Event::Freeze(frozen), Instant::now());
-                self.carry_out().await;
-                done.send(()).unwrap_or_default();
+                // Not durable, not done: whoever asked is told that the daemon stops.
+                if self.carry_out().await {
+                    done.send(()).unwrap_or_default();
+                }
             }
             Input::Thaw { done } => {
                 self.machine.handle(Event::Thaw, Instant::now());
-                self.carry_out().await;
-                done.send(()).unwrap_or_default();
+                // Not durable, not done: whoever asked is told that the daemon stops.
+                if self.carry_out().await {
+                    done.send(()).unwrap_or_default();
+                }
             }
             Input::Retry { release, done } => {
                 self.machine
                     .handle(Event::Retry { release }, Instant::now());
-                self.carry_out().await;
-                done.send(()).unwrap_or_default();
+                // Not durable, not done: whoever asked is told that the daemon stops.
+                if self.carry_out().await {
+                    done.send(()).unwrap_or_default();
+                }
             }
             // Whoever asked may be gone by now; then nobody misses the answer.
             Input::Status { reply } => drop(reply.send(self.status())),
@@ -273,7 +283,8 @@ impl FleetTask {
     }
 
     /// Does all that the machine asks for, in its order.
-    pub(super) async fn carry_out(&mut self) {
+    /// Where the state cannot be saved, what follows from it is left undone, and it says no.
+    pub(super) async fn carry_out(&mut self) -> bool {
         let outputs: Vec<Output> = std::iter::from_fn(|| self.machine.poll_output()).collect();
         // A push waits for no save: it stages and changes nothing that anyone sees, and after a
         // restart the log says anew that the release is to be rolled out.
@@ -289,7 +300,11 @@ impl FleetTask {
             });
         for output in pushes.into_iter().chain(others) {
             match output {
-                Output::Save(saved) => self.save(saved),
+                Output::Save(saved) => {
+                    if !self.save(saved) {
+                        return false;
+                    }
+                }
                 Output::Ask { node, command } => self.ask(&node, command).await,
                 Output::Started(release) => {
                     self.started_at = Some(now());
@@ -312,16 +327,20 @@ impl FleetTask {
             }
         }
         self.show();
+        true
     }
 
-    fn save(&mut self, saved: Saved) {
+    /// Makes the machine's state durable, and says whether it is.
+    fn save(&mut self, saved: Saved) -> bool {
         // A failed save is as bad as a crash at this point: stopping lets recovery decide, going
         // on could activate something that a restart knows nothing of.
-        if let Err(cause) = tokio::task::block_in_place(|| self.document.replace(saved)) {
-            error!(volume = %self.volume, error = %Chain(&cause), "cannot save the rollout's state");
+        let saved = tokio::task::block_in_place(|| self.document.replace(saved));
+        if let Err(cause) = &saved {
+            error!(volume = %self.volume, error = %Chain(cause), "cannot save the rollout's state");
             self.inbox.close();
             self.failed.cancel();
         }
+        saved.is_ok()
     }
 
     async fn ask(&self, node: &NodeName, command: Command) {

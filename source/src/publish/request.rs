@@ -31,6 +31,15 @@ pub(super) fn refused(kind: &str, message: impl Into<String>) -> CallFailure {
     CallFailure::new(FailureSort::Refused, kind, message)
 }
 
+/// The fleet's task has ended, or could not make durable what was asked.
+pub(super) fn stopping() -> CallFailure {
+    CallFailure::new(
+        FailureSort::Unavailable,
+        "stopping",
+        "the source is stopping",
+    )
+}
+
 pub(super) fn failed(error: &PublishError) -> CallFailure {
     let failure = CallFailure::new(FailureSort::Failed, "publish", "nothing was published");
     failure.caused_by(error)
@@ -102,7 +111,7 @@ impl PublisherTask {
             );
         }
         if push.thaw {
-            self.fleet.thaw().await;
+            self.fleet.thaw().await.ok_or_else(stopping)?;
         }
         if unchanged {
             let release = base.ok_or_else(|| refused("empty", "the tree is empty"))?;
@@ -180,7 +189,7 @@ impl PublisherTask {
             self.journal.record(line.detail(message.as_str()).event());
         }
         if view.live != Some(release.id()) {
-            self.fleet.retry(release.id()).await;
+            self.fleet.retry(release.id()).await.ok_or_else(stopping)?;
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use codevol_protocol::rollout::{Frozen, Intent};
 use tokio::task::block_in_place;
 
 use super::append::{self, Draft};
-use super::request::{changes, failed, refused};
+use super::request::{changes, failed, refused, stopping};
 use super::task::PublisherTask;
 use crate::bus::now;
 use crate::fleet::FleetView;
@@ -59,7 +59,8 @@ impl PublisherTask {
                 at,
                 by_rollback: true,
             })
-            .await;
+            .await
+            .ok_or_else(stopping)?;
         let append = || append::append(&self.history, &self.config.name, &self.signer, draft);
         let release = block_in_place(append).map_err(|error| failed(&error))?;
         self.announce(&release, author, Intent::Wanted).await;
