@@ -459,8 +459,9 @@ fn activate_kind(error: &ActivateError) -> &'static str {
     match error {
         ActivateError::NotHeld(_) | ActivateError::Gone(_) => "gone",
         ActivateError::Moved => "moved",
+        ActivateError::Record(error) if error.is_no_space() => "no-space",
         ActivateError::Dir(error) if error.is_no_space() => "no-space",
-        ActivateError::Dir(_) => "io",
+        ActivateError::Record(_) | ActivateError::Dir(_) => "io",
     }
 }
 

@@ -45,6 +45,8 @@ use codevol_protocol::name::VolumeName;
 use codevol_protocol::release::Seq;
 use codevol_store::dir::{Dir, DirError, Kind};
 use codevol_store::lock::{Lock, LockError};
+use codevol_store::register::Register;
+use codevol_store::state::StateError;
 use rustix::io::Errno;
 
 pub use self::activate::{ActivateError, Activated};
@@ -66,15 +68,13 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct Root {
     places: Arc<Places>,
-    state: Dir,
-    volume: VolumeName,
     keep: usize,
     cut: Cut,
     held: BTreeMap<ReleaseId, Arc<Held>>,
     active: Option<ReleaseId>,
     /// What `current` names, where there is no record of it.
     unknown: Option<Seq>,
-    record: Record,
+    record: Register<Record>,
     spare: Option<Spare>,
     stamps: BTreeMap<ReleaseId, Arc<Stamps>>,
     _lock: Lock,
@@ -110,6 +110,9 @@ pub enum RootError {
     /// `current` is no symbolic link.
     #[error("`{0}` is not a symbolic link; codevol does not replace it")]
     Occupied(PathBuf),
+    /// The recovery record.
+    #[error("cannot open the recovery record")]
+    Record(#[source] StateError),
     /// The disk.
     #[error("cannot open `{path}`")]
     Dir {
@@ -126,6 +129,7 @@ impl RootError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::InUse { .. } => true,
+            Self::Record(error) => error.is_retryable(),
             Self::Dir { source, .. } => source.is_retryable(),
             Self::NotWritable { .. } | Self::Occupied(_) => false,
         }
@@ -170,15 +174,12 @@ impl Root {
             path: state.to_owned(),
             source,
         })?;
+        let record = Record::open(&state, volume).map_err(RootError::Record)?;
         let places = Arc::new(Places::open(root).map_err(failed)?);
         let mut root = Self {
             held: recover::held(&places).map_err(failed)?,
-            record: Record::read(&state, volume)
-                .map_err(failed)?
-                .unwrap_or_default(),
+            record,
             places,
-            state,
-            volume: volume.clone(),
             keep,
             cut,
             active: None,
@@ -206,7 +207,7 @@ impl Root {
     /// Returns the release that was active before the one that is.
     #[must_use]
     pub fn previous(&self) -> Option<ReleaseId> {
-        self.record.was.filter(|id| Some(*id) != self.active)
+        self.record.get().was.filter(|id| Some(*id) != self.active)
     }
 
     /// Returns the newest release known here: what is received at or below it must be known already.
@@ -215,7 +216,7 @@ impl Root {
     pub fn high_water(&self) -> (Seq, Option<ReleaseId>) {
         let held = self.held.values();
         let newest = held.map(|held| (held.release().seq, held.id())).max();
-        let newest = newest.max(self.record.high_water);
+        let newest = newest.max(self.record.get().high_water);
         match (newest, self.unknown) {
             (Some((seq, id)), unknown) if unknown <= Some(seq) => (seq, Some(id)),
             (_, Some(unknown)) => (unknown, None),

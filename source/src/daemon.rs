@@ -12,7 +12,8 @@ use codevol_store::dir::{Dir, DirError};
 use codevol_store::journal::{Journal, JournalError};
 use codevol_store::lock::{Lock, LockError};
 use codevol_store::recorder::Recorder;
-use codevol_store::state::{Document, StateError};
+use codevol_store::register::Register;
+use codevol_store::state::StateError;
 use codevol_transport::{
     Alpn, BindError, CloseCode, ControlError, ControlListener, Listener, Peer, Pending,
 };
@@ -32,7 +33,7 @@ use crate::session::{self, Entered, SessionContext, Sessions};
 use crate::volume::Volume;
 
 const LOCK: &str = "lock";
-const ROLLOUT: &str = "rollout.json";
+const ROLLOUT: &str = "rollout";
 const ROLLOUT_SCHEMA: &str = "codevol.rollout/1";
 const SCAN_CACHE: &str = "scan-cache";
 const DIR_MODE: u32 = 0o700;
@@ -271,15 +272,15 @@ impl Opened<'_> {
             volume: name.clone(),
             source,
         };
-        let document = match Document::open(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)? {
-            Some(document) => document,
-            None => Document::create(&dir, ROLLOUT, ROLLOUT_SCHEMA, Default::default())
+        let saved = match Register::open(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)? {
+            Some(saved) => saved,
+            None => Register::create(&dir, ROLLOUT, ROLLOUT_SCHEMA, Default::default())
                 .map_err(state)?,
         };
         let (fleet_task, fleet) = FleetTask::new(FleetParts {
             volume: name.clone(),
             history: history.clone(),
-            document,
+            saved,
             journal: self.journal.clone(),
             enrolled,
             failed: shutdown.clone(),

@@ -99,6 +99,14 @@ impl Dir {
         self.open_regular(path, OFlags::RDONLY)
     }
 
+    /// Opens a regular file to write in place.
+    ///
+    /// # Errors
+    /// As [`Self::open_file`].
+    pub fn open_writable(&self, path: &str) -> Result<File, DirError> {
+        self.open_regular(path, OFlags::RDWR)
+    }
+
     /// Makes a new file with exactly this mode, open to read and write.
     ///
     /// # Errors
@@ -279,6 +287,12 @@ impl Dir {
     pub fn free_bytes(&self) -> Result<u64, DirError> {
         let stat = fs::fstatvfs(&self.fd).map_err(|e| DirError::io("stat", ".", e))?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+}
+
+impl From<Dir> for OwnedFd {
+    fn from(dir: Dir) -> Self {
+        dir.fd
     }
 }
 

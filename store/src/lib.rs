@@ -6,6 +6,7 @@
 //! persist    one small file: replaced whole, or made if absent; durable when it returns
 //! lock       one daemon a directory
 //! state      small documents, held in memory, replaced whole
+//! register   small values that are replaced often, in place
 //! manifests  canonical manifests by id
 //! blobs      the bytes of files by hash (source)
 //! log        the release log: one record a seq, first writer wins (source)
@@ -20,4 +21,5 @@ pub mod log;
 pub mod manifests;
 pub mod persist;
 pub mod recorder;
+pub mod register;
 pub mod state;

@@ -1,5 +1,5 @@
 //! Small documents that must outlive the process: read once at the start, held in memory, replaced
-//! whole. Whoever owns one is the only writer.
+//! whole. Whoever owns one is the only writer. What changes with every release is a register instead.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -26,11 +26,17 @@ pub enum StateError {
     /// The file cannot be used.
     #[error(transparent)]
     Dir(#[from] DirError),
+    /// None of a register's two values is whole.
+    #[error("state file `{name}` is damaged: neither of its two values is whole")]
+    Torn {
+        /// The file.
+        name: String,
+    },
     /// The file is there, and is no such document: it was damaged or edited.
     #[error("state file `{name}` is damaged")]
     Corrupt {
         /// The file.
-        name: &'static str,
+        name: String,
         /// What is wrong in it.
         source: serde_json::Error,
     },
@@ -38,7 +44,7 @@ pub enum StateError {
     #[error("state file `{name}` has the schema `{}`, not `{expected}`", .found.escape_debug())]
     Schema {
         /// The file.
-        name: &'static str,
+        name: String,
         /// What the file says.
         found: String,
         /// What this build knows.
@@ -48,10 +54,30 @@ pub enum StateError {
     #[error("cannot write state file `{name}` as JSON")]
     Encode {
         /// The file.
-        name: &'static str,
+        name: String,
         /// Why not.
         source: serde_json::Error,
     },
+}
+
+impl StateError {
+    /// Whether the same may succeed once its cause is gone.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Dir(error) => error.is_retryable(),
+            Self::Torn { .. }
+            | Self::Corrupt { .. }
+            | Self::Schema { .. }
+            | Self::Encode { .. } => false,
+        }
+    }
+
+    /// Whether the disk is full.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Dir(error) if error.is_no_space())
+    }
 }
 
 #[derive(Deserialize)]
@@ -80,22 +106,12 @@ impl<T: Serialize + DeserializeOwned> Document<T> {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let corrupt = |source| StateError::Corrupt { name, source };
-        // The schema first: a document of another version need not parse as this one.
-        let head: Head = serde_json::from_slice(&bytes).map_err(corrupt)?;
-        if head.schema != schema {
-            return Err(StateError::Schema {
-                name,
-                found: head.schema,
-                expected: schema,
-            });
-        }
-        let body: Body<T> = serde_json::from_slice(&bytes).map_err(corrupt)?;
+        let value = decode(name, schema, &bytes)?;
         Ok(Some(Self {
             dir: dir.try_clone()?,
             name,
             schema,
-            value: body.value,
+            value,
         }))
     }
 
@@ -152,8 +168,31 @@ impl<T: Serialize + DeserializeOwned> Document<T> {
     }
 }
 
-fn encode<T: Serialize>(
-    name: &'static str,
+/// Reads a value out of the text that [`encode`] made of it.
+pub(crate) fn decode<T: DeserializeOwned>(
+    name: &str,
+    schema: &'static str,
+    bytes: &[u8],
+) -> Result<T, StateError> {
+    let corrupt = |source| StateError::Corrupt {
+        name: name.to_owned(),
+        source,
+    };
+    // The schema first: a document of another version need not parse as this one.
+    let head: Head = serde_json::from_slice(bytes).map_err(corrupt)?;
+    if head.schema != schema {
+        return Err(StateError::Schema {
+            name: name.to_owned(),
+            found: head.schema,
+            expected: schema,
+        });
+    }
+    let body: Body<T> = serde_json::from_slice(bytes).map_err(corrupt)?;
+    Ok(body.value)
+}
+
+pub(crate) fn encode<T: Serialize>(
+    name: &str,
     schema: &'static str,
     value: &T,
 ) -> Result<Vec<u8>, StateError> {
@@ -161,8 +200,10 @@ fn encode<T: Serialize>(
         schema: schema.to_owned(),
         value,
     };
-    let mut bytes =
-        serde_json::to_vec_pretty(&body).map_err(|source| StateError::Encode { name, source })?;
+    let mut bytes = serde_json::to_vec_pretty(&body).map_err(|source| StateError::Encode {
+        name: name.to_owned(),
+        source,
+    })?;
     bytes.push(b'\n');
     Ok(bytes)
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::release::UnixMillis;
 use codevol_store::dir::{DirError, Kind};
+use codevol_store::state::StateError;
 
 use super::Root;
 use super::places::{CURRENT, RELEASES};
@@ -24,6 +25,9 @@ pub enum ActivateError {
     /// `releases` is another directory than the one that was opened: it was moved or replaced.
     #[error("`releases` was replaced by something else")]
     Moved,
+    /// The recovery record. Nothing was flipped.
+    #[error("cannot write the recovery record")]
+    Record(#[from] StateError),
     /// The disk. Where it is a failed sync, nobody knows what is on the disk: treat it as a crash.
     #[error("the disk failed")]
     Dir(#[from] DirError),
@@ -34,6 +38,7 @@ impl ActivateError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
+            Self::Record(error) => error.is_retryable(),
             Self::Dir(error) => error.is_retryable(),
             Self::NotHeld(_) | Self::Gone(_) | Self::Moved => false,
         }
@@ -70,9 +75,8 @@ impl Root {
             return Err(ActivateError::Moved);
         }
         self.places.step()?;
-        let record = self.record.before((seq, id), was, now);
-        record.write(&self.state, &self.volume)?;
-        self.record = record;
+        let record = self.record.get().before((seq, id), was, now);
+        self.record.replace(record)?;
         let flip_us = self.flip(id, &dir_name)?;
         Ok(Activated {
             was,

@@ -82,8 +82,8 @@ impl Root {
     fn kept(&self, wanted: &BTreeSet<ReleaseId>, now: UnixMillis) -> BTreeSet<ReleaseId> {
         let mut kept = wanted.clone();
         kept.extend(self.active);
-        kept.extend(self.record.intend);
-        kept.extend(self.record.was);
+        kept.extend(self.record.get().intend);
+        kept.extend(self.record.get().was);
         let mut newest: Vec<(Reverse<_>, ReleaseId)> = self
             .held
             .values()
@@ -95,6 +95,7 @@ impl Root {
         let since = now.0.saturating_sub(RECENT_MS);
         let recent: BTreeSet<ReleaseId> = self
             .record
+            .get()
             .activations
             .iter()
             .filter(|(_, at)| at.0 >= since)

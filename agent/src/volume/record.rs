@@ -1,16 +1,16 @@
 //! The recovery record: the one durable word about what `current` is to mean. It is written before
 //! the flip; whether the flip was made, `current` itself says.
 
-use codevol_protocol::codec;
+use codevol_protocol::chain::Chain;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::name::VolumeName;
 use codevol_protocol::release::{Seq, UnixMillis};
-use codevol_store::dir::{Dir, DirError};
-use codevol_store::persist;
+use codevol_store::dir::Dir;
+use codevol_store::register::Register;
+use codevol_store::state::StateError;
 use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 1;
-const BYTES_MAX: u64 = 64 << 10;
+const SCHEMA: &str = "codevol.recovery/1";
 /// How many activations are remembered, for garbage collection.
 const ACTIVATIONS_MAX: usize = 64;
 
@@ -46,29 +46,18 @@ impl Record {
         }
     }
 
-    /// Reads the record; nothing where there is none. One that does not decode is lost: what the
-    /// disk holds and what `current` names is then all there is.
-    pub(super) fn read(state: &Dir, volume: &VolumeName) -> Result<Option<Self>, DirError> {
-        let bytes = match state.read(&name(volume), BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(error) if error.is_not_found() => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        match codec::decode_record(VERSION, &bytes) {
-            Ok(record) => Ok(Some(record)),
+    /// Opens the record. One that cannot be read is lost: what the disk holds and what `current`
+    /// names is then all there is.
+    pub(super) fn open(state: &Dir, volume: &VolumeName) -> Result<Register<Self>, StateError> {
+        let name = format!("recovery-{volume}");
+        match Register::open(state, &name, SCHEMA) {
+            Ok(Some(record)) => return Ok(record),
+            Ok(None) => {}
+            Err(error @ StateError::Dir(_)) => return Err(error),
             Err(error) => {
-                tracing::error!(%volume, error = %error, "recovery record is lost");
-                Ok(None)
+                tracing::error!(%volume, error = %Chain(&error), "recovery record is lost");
             }
         }
+        Register::create(state, &name, SCHEMA, Self::default())
     }
-
-    pub(super) fn write(&self, state: &Dir, volume: &VolumeName) -> Result<(), DirError> {
-        let bytes = codec::encode_record(VERSION, self);
-        persist::write(state, &name(volume), 0o600, &bytes)
-    }
-}
-
-fn name(volume: &VolumeName) -> String {
-    format!("recovery-{volume}")
 }

@@ -76,13 +76,13 @@ impl Root {
             .as_ref()
             .and_then(|name| held.find(|held| held.dir_name() == *name))
             .map(|held| held.id());
-        let intend = self.record.intend;
+        let intend = self.record.get().intend;
         if self.active.is_none() && current.is_some() {
             self.unknown = current.as_deref().and_then(seq_of);
             recovered.unknown_current = current;
         } else if self.active.is_none() {
             // A rename leaves no gap, but a file system after a crash may.
-            let last = [intend, self.record.was].into_iter().flatten();
+            let last = [intend, self.record.get().was].into_iter().flatten();
             if let Some(held) = last.filter_map(|id| self.held.get(&id)).next() {
                 let (id, name) = (held.id(), held.dir_name());
                 self.flip(id, &name)?;

@@ -16,7 +16,7 @@ use codevol_protocol::release::{Origin, Seq, UnixMillis};
 use codevol_protocol::rollout::{self, Command, Event, Intent, Machine, Output, Saved};
 use codevol_protocol::status::{EventKind, NodeError, NodeState, Outcome, OutcomeKind};
 use codevol_store::recorder::Recorder;
-use codevol_store::state::Document;
+use codevol_store::register::Register;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
@@ -42,7 +42,7 @@ pub struct FleetParts {
     /// The volume's releases.
     pub history: Arc<History>,
     /// Where the machine's state is kept.
-    pub document: Document<Saved>,
+    pub saved: Register<Saved>,
     /// The source's journal.
     pub journal: Recorder,
     /// The members.
@@ -56,7 +56,7 @@ pub struct FleetParts {
 pub struct FleetTask {
     pub(super) volume: VolumeName,
     pub(super) history: Arc<History>,
-    document: Document<Saved>,
+    saved: Register<Saved>,
     pub(super) journal: Recorder,
     pub(super) machine: Machine,
     pub(super) nodes: BTreeMap<NodeName, Known>,
@@ -76,7 +76,7 @@ impl FleetTask {
         let FleetParts {
             volume,
             history,
-            document,
+            saved,
             journal,
             enrolled,
             failed,
@@ -86,8 +86,12 @@ impl FleetTask {
             .iter()
             .map(|node| (node.clone(), Known::default()))
             .collect();
-        let saved = document.get().clone();
-        let machine = Machine::restore(saved, enrolled, VERIFY_TIMEOUT, Instant::now());
+        let machine = Machine::restore(
+            saved.get().clone(),
+            enrolled,
+            VERIFY_TIMEOUT,
+            Instant::now(),
+        );
         let bus = Bus::new(volume.clone());
         let (view, seen) = watch::channel(FleetView::default());
         let handle = FleetHandle {
@@ -98,7 +102,7 @@ impl FleetTask {
         let task = Self {
             volume,
             history,
-            document,
+            saved,
             journal,
             machine,
             nodes,
@@ -334,7 +338,7 @@ impl FleetTask {
     fn save(&mut self, saved: Saved) -> bool {
         // A failed save is as bad as a crash at this point: stopping lets recovery decide, going
         // on could activate something that a restart knows nothing of.
-        let saved = tokio::task::block_in_place(|| self.document.replace(saved));
+        let saved = tokio::task::block_in_place(|| self.saved.replace(saved));
         if let Err(cause) = &saved {
             error!(volume = %self.volume, error = %Chain(cause), "cannot save the rollout's state");
             self.inbox.close();

@@ -190,7 +190,7 @@ fn the_intent_is_durable_before_the_flip() {
             undone += 1;
             assert_live(&disk, &old);
         } else if root.active() == Some(new.id()) {
-            assert_eq!(root.record.intend, Some(new.id()));
+            assert_eq!(root.record.get().intend, Some(new.id()));
         }
     }
     panic!("never came to its end");
