@@ -6,6 +6,7 @@
 //! persist    one small file: replaced whole, or made if absent; durable when it returns
 //! lock       one daemon a directory
 //! state      small documents, held in memory, replaced whole
+//! together   several files and directories made durable at the same time
 //! register   small values that are replaced often, in place
 //! manifests  canonical manifests by id
 //! blobs      the bytes of files by hash (source)
@@ -23,3 +24,4 @@ pub mod persist;
 pub mod recorder;
 pub mod register;
 pub mod state;
+pub mod together;

@@ -7,6 +7,7 @@ use codevol_protocol::delta::{Plan, Step};
 use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::path::RelPath;
 use codevol_store::dir::{Dir, DirError};
+use codevol_store::together::{TOGETHER_MAX, Together};
 
 use super::check::no_file;
 use super::cursor::Cursor;
@@ -14,9 +15,6 @@ use super::held::Held;
 use super::incoming::Incoming;
 use super::land::{Landed, Spot, mode};
 use super::places::Places;
-
-/// Up to so many touched paths each is made durable by itself; above, the whole file system.
-const TOUCHED_FEW: usize = 16;
 
 /// A tree that is being built.
 #[derive(Debug)]
@@ -36,8 +34,8 @@ pub(super) struct Fill<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     files: BTreeSet<RelPath>,
-    /// With nothing for the tree's own root.
-    dirs: BTreeSet<Option<RelPath>>,
+    /// Below the tree's own root.
+    dirs: BTreeSet<RelPath>,
 }
 
 impl Fill<'_> {
@@ -155,47 +153,36 @@ impl Fill<'_> {
 
 impl Touched {
     fn note(&mut self, path: &RelPath, entry: &Entry) {
-        if self.dirs.len() + self.files.len() > TOUCHED_FEW {
+        if self.is_many() {
             return;
         }
         if entry.blob().is_some() {
             self.files.insert(path.clone());
         }
         // A directory above may be new as well, and its name stands in the one above it.
-        let above = std::iter::successors(path.parent(), RelPath::parent);
-        self.dirs.extend(above.map(Some));
-        self.dirs.insert(None);
+        self.dirs
+            .extend(std::iter::successors(path.parent(), RelPath::parent));
     }
 
-    /// Makes what was touched durable.
-    pub(super) fn sync(&self, tree: &Dir) -> Result<(), DirError> {
-        if self.dirs.len() + self.files.len() > TOUCHED_FEW {
-            return tree.sync_filesystem();
-        }
+    /// Whether the whole file system is better made durable than each path.
+    pub(super) fn is_many(&self) -> bool {
+        self.dirs.len() + self.files.len() > TOGETHER_MAX
+    }
+
+    /// Adds what was touched, and the tree's root, to what is to be made durable.
+    pub(super) fn add_to(&self, together: &mut Together, tree: &Dir) -> Result<(), DirError> {
         for path in &self.files {
-            sync_file(tree, path.as_str())?;
+            together.add_file(tree, path.as_str())?;
         }
-        for dir in &self.dirs {
-            match dir {
-                Some(dir) => match tree.open_dir(dir.as_str()) {
-                    Ok(dir) => dir.sync()?,
-                    // Noted when something in it was removed, and itself gone since.
-                    Err(error) => {
-                        no_file::<()>(error)?;
-                    }
-                },
-                None => tree.sync()?,
+        for path in &self.dirs {
+            match tree.open_dir(path.as_str()) {
+                Ok(dir) => together.add(path.as_str(), dir),
+                // Noted when something in it was removed, and itself gone since.
+                Err(error) => {
+                    no_file::<()>(error)?;
+                }
             }
         }
-        Ok(())
+        together.add_dir("tree", tree)
     }
-}
-
-/// Makes one file's bytes durable.
-pub(super) fn sync_file(dir: &Dir, path: &str) -> Result<(), DirError> {
-    let file = dir.open_file(path)?;
-    rustix::fs::fdatasync(&file).map_err(|errno| DirError::Sync {
-        path: path.to_owned(),
-        source: errno.into(),
-    })
 }

@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use codevol_protocol::delta::Step;
 use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_store::dir::{Dir, DirError};
+use codevol_store::together::Together;
 
 use super::cursor::Cursor;
-use super::fill::{Fill, Touched, sync_file};
+use super::fill::{Fill, Touched};
 use super::land::Landed;
 use super::marker::{self, MARKER};
 use super::spare::Spare;
@@ -128,12 +129,15 @@ impl Staging {
 
     fn make_durable(&self, tree: &Dir, touched: &Touched) -> Result<(), DirError> {
         self.places.step()?;
-        touched.sync(tree)?;
-        self.places.step()?;
-        sync_file(tree, MARKER)?;
-        tree.sync()?;
-        sync_file(&self.places.records, &self.next.id().to_string())?;
-        self.places.records.sync()
+        if touched.is_many() {
+            // The records lie on the same file system.
+            return tree.sync_filesystem();
+        }
+        let mut together = Together::default();
+        touched.add_to(&mut together, tree)?;
+        together.add_file(tree, MARKER)?;
+        self.next.add_to(&mut together, &self.places.records)?;
+        together.sync()
     }
 
     fn name(&self, root: &mut Root) -> Result<(), DirError> {

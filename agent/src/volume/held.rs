@@ -10,6 +10,7 @@ use codevol_protocol::limits::MANIFEST_BYTES_MAX;
 use codevol_protocol::manifest::Manifest;
 use codevol_protocol::release::{Release, SignedRelease, VerifiedRelease, dir_name};
 use codevol_store::dir::{Dir, DirError};
+use codevol_store::together::Together;
 
 /// Room for the record before the manifest, in bytes.
 const RECORD_BYTES_MAX: u64 = 1 << 20;
@@ -88,6 +89,12 @@ impl Held {
             path: name,
             source,
         })
+    }
+
+    /// Adds the file and its name to what is to be made durable.
+    pub(super) fn add_to(&self, together: &mut Together, records: &Dir) -> Result<(), DirError> {
+        together.add_file(records, &self.id.to_string())?;
+        together.add_dir("records", records)
     }
 
     /// Reads a file back; nothing where it does not prove itself.

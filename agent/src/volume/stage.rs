@@ -12,10 +12,10 @@ use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::path::RelPath;
 use codevol_protocol::release::{ReleaseError, Seq, VerifiedRelease};
 use codevol_store::dir::{Dir, DirError};
+use codevol_store::together::Together;
 
 use super::check::{Checks, Stamps};
 use super::cursor::Cursor;
-use super::fill::sync_file;
 use super::held::Held;
 use super::incoming::{Incoming, Target};
 use super::places::Places;
@@ -161,8 +161,9 @@ impl Root {
         let is_current = current_name(&self.places)?.as_ref() == Some(&name);
         if drift.is_empty() {
             next.write(&self.places.records)?;
-            sync_file(&self.places.records, &next.id().to_string())?;
-            self.places.records.sync()?;
+            let mut together = Together::default();
+            next.add_to(&mut together, &self.places.records)?;
+            together.sync()?;
             self.held.insert(next.id(), Arc::clone(next));
             if is_current {
                 self.active = Some(next.id());
