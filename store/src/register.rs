@@ -229,7 +229,7 @@ mod tests {
             .iter()
             .rposition(|byte| *byte == b'}')
             .unwrap();
-        for cut in 0..=slot {
+        for cut in (0..=text).chain([slot]) {
             let torn = [&after[..cut], &before[cut..]].concat();
             persist::write(&dir, "word", MODE, &torn).unwrap();
             let is_whole = torn[..text] == after[..text];
