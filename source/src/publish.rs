@@ -9,9 +9,14 @@ mod append;
 mod collect;
 mod guard;
 mod handle;
+mod ignored;
+mod look;
+mod plan;
+mod release;
 mod request;
 mod rollback;
 mod task;
+mod watched;
 
 pub use append::{PublishError, Signer};
 pub use handle::{PublisherHandle, SourceView};

@@ -3,16 +3,38 @@
 
 use std::collections::BTreeSet;
 
+use codevol_protocol::chain::Chain;
 use codevol_protocol::id::{BlobId, ManifestId, ReleaseId};
+use tokio::task::block_in_place;
+use tracing::{error, info};
 
+use super::task::PublisherTask;
 use crate::history::{History, HistoryError};
 
 /// How many releases are published between two collections.
 pub(super) const INTERVAL: usize = 16;
 
+impl PublisherTask {
+    /// Removes what no kept release needs, now and then. Nothing waits for it but the next change.
+    pub(super) fn collect(&mut self) {
+        if self.uncollected < INTERVAL {
+            return;
+        }
+        self.uncollected = 0;
+        let needed = self.fleet.view().needed;
+        match block_in_place(|| collect(&self.history, self.config.keep, &needed)) {
+            Ok(0) => {}
+            Ok(swept) => info!(volume = %self.config.name, swept, "old releases collected"),
+            Err(cause) => {
+                error!(volume = %self.config.name, error = %Chain(&cause), "cannot collect old releases");
+            }
+        }
+    }
+}
+
 /// Removes manifests and blobs that no kept release needs, and returns how many. Nothing may be
 /// published meanwhile.
-pub(super) fn collect(
+fn collect(
     history: &History,
     keep: usize,
     needed: &BTreeSet<ReleaseId>,

@@ -1,14 +1,10 @@
-//! What operators ask of the publisher: push, roll back, show what is left out.
+//! What operators ask of the publisher, and the push.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use codevol_protocol::call::{
-    CallFailure, Change, ChangeKind, FailureSort, IgnoredPath, Push, PushPlan,
-};
+use codevol_protocol::call::{CallFailure, Change, ChangeKind, FailureSort, Push, PushPlan};
 use codevol_protocol::manifest::{Entry, Manifest};
-use codevol_protocol::name::{Printable, Text};
-use codevol_protocol::path::RelPath;
+use codevol_protocol::name::Text;
 use codevol_protocol::release::Origin;
 use codevol_protocol::rollout::Intent;
 use codevol_protocol::status::{ReleaseStatus, Skipped};
@@ -16,17 +12,16 @@ use codevol_protocol::status::{ReleaseStatus, Skipped};
 use super::append::PublishError;
 use super::guard;
 use super::handle::Request;
-use super::task::{Asked, PublisherTask, Seen};
+use super::look::Seen;
+use super::plan::{changes, overlay};
+use super::release::Asked;
+use super::task::PublisherTask;
 use crate::config::PublishMode;
 use crate::history::Published;
-use crate::rules::Verdict;
 use crate::watch::Watcher;
 
 /// How long an operator waits for the end of a rollout, in milliseconds.
 pub const ROLLOUT_TIMEOUT_MS: u64 = 300_000;
-/// How many changed paths a plan lists.
-const CHANGES_MAX: usize = 1_000;
-
 pub(super) fn refused(kind: &str, message: impl Into<String>) -> CallFailure {
     CallFailure::new(FailureSort::Refused, kind, message)
 }
@@ -194,55 +189,6 @@ impl PublisherTask {
         Ok(())
     }
 
-    fn ignored(
-        &mut self,
-        why: Option<String>,
-        watcher: &Watcher,
-    ) -> Result<Vec<IgnoredPath>, CallFailure> {
-        self.look(watcher).map_err(|error| failed(&error))?;
-        let shown = |path: &RelPath, is_dir: bool, verdict: Verdict| {
-            let slash = if is_dir { "/" } else { "" };
-            let path = Text::cut(format!("{path}{slash}"));
-            match verdict {
-                Verdict::Included => IgnoredPath {
-                    path,
-                    ignored: false,
-                    rule: None,
-                    from: None,
-                },
-                Verdict::Ignored { rule, from } => IgnoredPath {
-                    path,
-                    ignored: true,
-                    rule: Some(Text::cut(rule)),
-                    from: Some(Text::cut(from)),
-                },
-            }
-        };
-        let Some(why) = why else {
-            let ignored = self.scanner.ignored();
-            return Ok(ignored
-                .into_iter()
-                .map(|i| shown(&i.path, i.is_dir, i.verdict))
-                .collect());
-        };
-        let invalid = |error| {
-            let path = Printable(&why).to_string();
-            CallFailure::new(
-                FailureSort::Usage,
-                "path",
-                format!("`{path}` is no path of the tree"),
-            )
-            .caused_by(&error)
-        };
-        let path: RelPath = why.trim_end_matches('/').parse().map_err(invalid)?;
-        let is_dir = why.ends_with('/') || self.config.path.join(path.as_str()).is_dir();
-        Ok(vec![shown(
-            &path,
-            is_dir,
-            self.scanner.rules().verdict(&path, is_dir),
-        )])
-    }
-
     fn plan(
         &self,
         seen: &Seen,
@@ -282,91 +228,4 @@ impl PublisherTask {
     pub(super) fn shown(&self, release: &Published) -> ReleaseStatus {
         self.history.status(release)
     }
-}
-
-/// Returns the base with the named paths as they stand in the tree.
-fn overlay(
-    base: Option<&Manifest>,
-    tree: &Manifest,
-    paths: &[RelPath],
-) -> Result<Manifest, CallFailure> {
-    let named = |path: &RelPath| {
-        paths
-            .iter()
-            .any(|named| path == named || path.is_below(named))
-    };
-    let mut entries: BTreeMap<RelPath, Entry> = base
-        .into_iter()
-        .flat_map(Manifest::entries)
-        .filter(|(path, _)| !named(path))
-        .cloned()
-        .collect();
-    for path in paths {
-        let before = base.is_some_and(|base| {
-            base.entries()
-                .iter()
-                .any(|(p, _)| p == path || p.is_below(path))
-        });
-        let now = tree
-            .entries()
-            .iter()
-            .any(|(p, _)| p == path || p.is_below(path));
-        if !before && !now {
-            return Err(CallFailure::new(
-                FailureSort::Usage,
-                "path",
-                format!("`{path}` is neither in the tree nor in the release it is based on"),
-            )
-            .hint("`codevol ignored --why PATH` says whether a rule leaves it out"));
-        }
-    }
-    for (path, entry) in tree.entries().iter().filter(|(path, _)| named(path)) {
-        // A directory that was empty, or a file that is a directory now, makes way.
-        let mut above = path.parent();
-        while let Some(parent) = above {
-            entries.remove(&parent);
-            above = parent.parent();
-        }
-        entries.insert(path.clone(), entry.clone());
-    }
-    Manifest::new(entries.into_iter().collect()).map_err(|error| {
-        CallFailure::new(
-            FailureSort::Refused,
-            "conflict",
-            "the named paths do not fit into the live tree",
-        )
-        .caused_by(&error)
-    })
-}
-
-/// Lists what differs, and how much more than that does.
-pub(super) fn changes(old: Option<&Manifest>, new: &Manifest) -> (Vec<Change>, u64) {
-    let old: BTreeMap<&RelPath, &Entry> = old
-        .into_iter()
-        .flat_map(Manifest::entries)
-        .map(|(path, entry)| (path, entry))
-        .collect();
-    let added = new.entries().iter().filter_map(|(path, entry)| {
-        let kind = match old.get(path) {
-            None => ChangeKind::Added,
-            Some(before) if *before != entry => ChangeKind::Changed,
-            Some(_) => return None,
-        };
-        Some(Change {
-            path: path.clone(),
-            kind,
-        })
-    });
-    let removed = old
-        .keys()
-        .filter(|path| new.entry(path).is_none())
-        .map(|path| Change {
-            path: (*path).clone(),
-            kind: ChangeKind::Removed,
-        });
-    let mut changes: Vec<Change> = added.chain(removed).collect();
-    changes.sort_by(|a, b| a.path.cmp(&b.path));
-    let more = changes.len().saturating_sub(CHANGES_MAX);
-    changes.truncate(CHANGES_MAX);
-    (changes, more as u64)
 }

@@ -11,7 +11,8 @@ use codevol_protocol::rollout::{Frozen, Intent};
 use tokio::task::block_in_place;
 
 use super::append::{self, Draft};
-use super::request::{changes, failed, refused, stopping};
+use super::plan::changes;
+use super::request::{failed, refused, stopping};
 use super::task::PublisherTask;
 use crate::bus::now;
 use crate::fleet::FleetView;

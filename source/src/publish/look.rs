@@ -1,0 +1,135 @@
+//! The look at the tree: what may differ from the last scan, what the scan finds, and what of it
+//! people are shown.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use codevol_protocol::name::Text;
+use codevol_protocol::path::RelPath;
+use codevol_protocol::settle::Input;
+use codevol_protocol::status::{Skipped, WatchState, WatchStatus};
+use tokio::task::block_in_place;
+
+use super::append::PublishError;
+use super::handle::SourceView;
+use super::task::PublisherTask;
+use crate::config::WatchMode;
+use crate::scan::{Scan, Scanner};
+use crate::watch::{self, Watcher};
+
+/// How often a tree that moves under the scan is scanned again before that is said.
+const MOVES_MAX: usize = 5;
+
+/// What may differ from the last scan.
+#[derive(Debug)]
+pub(super) enum Dirty {
+    /// Only these paths, and what is below them.
+    Paths(BTreeSet<RelPath>),
+    /// Nobody knows.
+    Everything,
+}
+
+/// What a look at the tree found.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) scan: Scan,
+    pub(super) elapsed: Duration,
+}
+
+impl PublisherTask {
+    /// Has the next look take in the whole tree.
+    pub(super) fn expect_anything(&mut self) {
+        self.dirty = Dirty::Everything;
+    }
+
+    pub(super) fn look_at_everything(&mut self) {
+        self.dirty = Dirty::Everything;
+        self.settle.handle(Input::Changed, Instant::now());
+    }
+
+    /// Looks at what may have changed; a tree that moves meanwhile is looked at again.
+    pub(super) fn look(&mut self, watcher: &Watcher) -> Result<Seen, PublishError> {
+        let began = Instant::now();
+        for _ in 0..MOVES_MAX {
+            let dirty = std::mem::replace(&mut self.dirty, Dirty::Paths(BTreeSet::new()));
+            let scanned = block_in_place(|| match &dirty {
+                Dirty::Paths(paths) => self.scanner.partial(paths),
+                Dirty::Everything => self.scanner.full(),
+            });
+            let scan = match scanned {
+                Ok(scan) => scan,
+                Err(cause) => {
+                    self.dirty = Dirty::Everything;
+                    self.reopen();
+                    return Err(cause.into());
+                }
+            };
+            watcher.follow(&scan.directories, self.scanner.rules(), scan.whole)?;
+            if scan.unstable.is_empty() {
+                self.show(&scan, watcher);
+                return Ok(Seen {
+                    scan,
+                    elapsed: began.elapsed(),
+                });
+            }
+            self.dirty = Dirty::Everything;
+        }
+        Err(PublishError::Moved)
+    }
+
+    /// After a root was replaced, the one that stands there now is the tree.
+    fn reopen(&mut self) {
+        let opened = Scanner::open(
+            &self.config.path,
+            &self.config.ignore,
+            Some(&self.cache_file),
+        );
+        if let Ok(scanner) = opened {
+            self.scanner = scanner;
+        }
+    }
+
+    fn show(&self, scan: &Scan, watcher: &Watcher) {
+        let mut skipped: Vec<Skipped> = scan
+            .skipped
+            .iter()
+            .map(|skipped| Skipped {
+                path: Text::cut(&skipped.path),
+                why: Text::cut(skipped.why.to_string()),
+            })
+            .collect();
+        skipped.sort_by(|a, b| a.path.cmp(&b.path));
+        let watch = Some(shown(watcher.status()));
+        self.view.send_replace(SourceView {
+            scanned: true,
+            skipped,
+            watch,
+        });
+    }
+
+    pub(super) fn show_state(&self, state: WatchState) {
+        self.view.send_modify(|view| {
+            if let Some(watch) = &mut view.watch {
+                watch.state = state;
+            }
+        });
+    }
+}
+
+fn shown(status: watch::WatchStatus) -> WatchStatus {
+    let mode = if status.mode == WatchMode::Poll {
+        "poll"
+    } else {
+        "inotify"
+    };
+    let state = match status.state {
+        watch::WatchState::Ok => WatchState::Ok,
+        watch::WatchState::Unsure => WatchState::Unsure,
+        watch::WatchState::Polling => WatchState::Polling,
+    };
+    WatchStatus {
+        mode: Text::cut(mode),
+        state,
+        advice: status.advice.map(Text::cut),
+    }
+}

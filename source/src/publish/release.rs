@@ -1,0 +1,97 @@
+//! From a scanned tree to a release of which the fleet and the journal know.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use codevol_protocol::name::Text;
+use codevol_protocol::release::{Git, Origin};
+use codevol_protocol::rollout::Intent;
+use tokio::task::block_in_place;
+use tracing::info;
+
+use super::append::{self, Draft, PublishError};
+use super::look::Dirty;
+use super::task::PublisherTask;
+use crate::git;
+use crate::history::Published;
+use crate::scan::Scan;
+
+/// Who wants a release, and why.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) origin: Origin,
+    pub(super) author: Text,
+    pub(super) message: Text,
+    pub(super) intent: Intent,
+}
+
+impl PublisherTask {
+    /// Publishes a scanned tree whatever the head is.
+    pub(super) async fn publish(
+        &mut self,
+        scan: Scan,
+        asked: Asked,
+    ) -> Result<Arc<Published>, PublishError> {
+        let head = self.history.head();
+        let known = self.manifest_of(head.as_ref())?;
+        let manifest = Arc::new(scan.manifest);
+        let store = || append::store(&self.history, &self.scanner, &manifest, known.as_deref());
+        // git runs while the disk works.
+        let (git, stored) = tokio::join!(self.describe(), async { block_in_place(store) });
+        let draft = Draft {
+            manifest: manifest.clone(),
+            rules: scan.rules_blob,
+            fingerprints: scan.fingerprints,
+            origin: asked.origin,
+            author: asked.author.clone(),
+            message: asked.message,
+            git,
+        };
+        let append = || append::append(&self.history, &self.config.name, &self.signer, draft);
+        let appended = stored.and_then(|()| block_in_place(append));
+        let release = match appended {
+            Ok(release) => release,
+            Err(cause) => {
+                self.dirty = Dirty::Everything;
+                return Err(cause);
+            }
+        };
+        self.announce(&release, asked.author, asked.intent).await;
+        self.uncollected += 1;
+        Ok(release)
+    }
+
+    /// Asks git where the tree stands. Where no repository can be, that is known without running it:
+    /// one that was made since the start is found all the same.
+    async fn describe(&self) -> Option<Git> {
+        let has_git = |dir: &Path| dir.join(".git").symlink_metadata().is_ok();
+        if self.git_dir.is_none() && !self.config.path.ancestors().any(has_git) {
+            return None;
+        }
+        git::describe(&self.config.path).await
+    }
+
+    /// Tells the fleet and the journal of a release that is in the log.
+    pub(super) async fn announce(&self, release: &Arc<Published>, author: Text, intent: Intent) {
+        let record = release.release();
+        info!(
+            volume = %self.config.name, release = %record.seq, origin = %record.origin,
+            entries = record.entries, "release published"
+        );
+        let line = self
+            .line("publish")
+            .actor(&author)
+            .release(Some(release.id()));
+        let outcome = if intent == Intent::Held {
+            "held"
+        } else {
+            "published"
+        };
+        self.journal.record(
+            line.outcome(outcome)
+                .detail(record.message.as_str())
+                .event(),
+        );
+        self.fleet.published(release, intent).await;
+    }
+}

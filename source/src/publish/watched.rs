@@ -1,0 +1,141 @@
+//! What the watcher brings about by itself: its hints move the settle machine, and a tree that is
+//! quiet is published, unless something speaks against it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use codevol_protocol::chain::Chain;
+use codevol_protocol::name::Text;
+use codevol_protocol::release::Origin;
+use codevol_protocol::rollout::Intent;
+use codevol_protocol::settle::Input;
+use codevol_protocol::status::WatchState;
+use tracing::{error, warn};
+
+use super::append::PublishError;
+use super::guard::{self, Blast};
+use super::look::{Dirty, Seen};
+use super::release::Asked;
+use super::task::PublisherTask;
+use crate::config::PublishMode;
+use crate::history::Published;
+use crate::watch::{Hint, UnsureReason, Watcher};
+
+/// How long after a scan that failed the tree is looked at again.
+const RETRY: Duration = Duration::from_secs(2);
+
+impl PublisherTask {
+    pub(super) fn hinted(&mut self, hint: Hint) {
+        let now = Instant::now();
+        if let Some(input) = hint.input() {
+            self.settle.handle(input, now);
+        }
+        match hint {
+            Hint::Dirty { path, .. } => {
+                if let Dirty::Paths(paths) = &mut self.dirty {
+                    paths.insert(path);
+                }
+            }
+            Hint::Unsure {
+                reason: UnsureReason::Poll,
+            } => self.look_at_everything(),
+            Hint::Unsure { reason } => {
+                if reason != UnsureReason::Started {
+                    warn!(volume = %self.config.name, ?reason, "watcher may have missed changes");
+                    self.show_state(WatchState::Unsure);
+                }
+                self.look_at_everything();
+            }
+            Hint::Git => self.dirty = Dirty::Everything,
+        }
+        self.ask_git();
+    }
+
+    /// Finds out whether git is at work. Once it was, hints of what it wrote may still be on their
+    /// way when it is done: the whole tree is looked at then.
+    pub(super) fn ask_git(&mut self) {
+        let Some(git_dir) = &self.git_dir else { return };
+        let input = if git_dir.busy() {
+            self.dirty = Dirty::Everything;
+            Input::GitBusy
+        } else {
+            Input::GitIdle
+        };
+        self.settle.handle(input, Instant::now());
+    }
+
+    /// The tree is quiet: publishes what is new in it, where the watcher is to do that.
+    pub(super) async fn settled(&mut self, watcher: &Watcher) {
+        let first = !self.view.borrow().scanned;
+        let publishes =
+            self.config.publish == PublishMode::Auto && self.fleet.view().frozen.is_none();
+        self.settle.begin();
+        if !publishes && !first {
+            return;
+        }
+        let seen = match self.look(watcher) {
+            Ok(seen) => seen,
+            Err(cause) => return self.hold_back(&format!("{}", Chain(&cause))),
+        };
+        if publishes && let Err(cause) = self.publish_watched(seen).await {
+            self.hold_back(&format!("{}", Chain(&cause)));
+        }
+    }
+
+    /// Says once why the tree is not published, and looks at it again later.
+    fn hold_back(&mut self, why: &str) {
+        if self.blocked.as_deref() != Some(why) {
+            error!(volume = %self.config.name, why, "tree is not published");
+            self.blocked = Some(why.to_owned());
+        }
+        self.dirty = Dirty::Everything;
+        self.show_state(WatchState::Unsure);
+        // `settle` counts from the change; one that lies in the future is a wait.
+        self.settle.handle(Input::Changed, Instant::now() + RETRY);
+    }
+
+    async fn publish_watched(&mut self, seen: Seen) -> Result<(), PublishError> {
+        let head = self.history.head();
+        let head_manifest = self.manifest_of(head.as_ref())?;
+        if head_manifest.as_deref() == Some(&seen.scan.manifest) {
+            self.blocked = None;
+            return Ok(());
+        }
+        if let Err(blast) = guard::check(head_manifest.as_deref(), &seen.scan.manifest) {
+            self.guarded(blast);
+            return Ok(());
+        }
+        let quarantined = self.fleet.view().quarantined;
+        let manifest = seen.scan.manifest.id();
+        let is_broken = |release: &Arc<Published>| {
+            release.release().manifest == manifest && quarantined.contains(&release.id())
+        };
+        let intent = if self.history.releases().iter().any(is_broken) {
+            Intent::Held
+        } else {
+            Intent::Watched
+        };
+        let asked = Asked {
+            origin: Origin::Watch,
+            author: Text::cut("codevol"),
+            message: Text::default(),
+            intent,
+        };
+        self.publish(seen.scan, asked).await?;
+        self.blocked = None;
+        Ok(())
+    }
+
+    fn guarded(&mut self, blast: Blast) {
+        let why = blast.to_string();
+        if self.blocked.as_deref() != Some(&why) {
+            error!(
+                volume = %self.config.name, %blast,
+                "tree is not published: is the source unmounted? `codevol push --yes` publishes it"
+            );
+            let line = self.line("publish").outcome("held back").detail(&why);
+            self.journal.record(line.event());
+            self.blocked = Some(why);
+        }
+    }
+}
