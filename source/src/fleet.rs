@@ -1,9 +1,11 @@
 //! The fleet of one volume: feeds the rollout machine with what the agents report, and carries out
 //! what it asks. One task owns the machine; everyone else holds a [`FleetHandle`].
 
+mod act;
 mod handle;
 mod known;
 mod report;
+mod status;
 mod task;
 
 pub use handle::{FleetHandle, FleetView, SessionCommand, SessionId};

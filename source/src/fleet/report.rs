@@ -1,21 +1,18 @@
-//! What agents report, taken in; and how the volume stands, given out.
+//! What agents report, taken in.
 
 use std::time::Instant;
 
 use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::message::{Failure, FromAgent, Report, Step, Verification};
 use codevol_protocol::name::NodeName;
-use codevol_protocol::release::Seq;
-use codevol_protocol::rollout::{self, Event, Standing};
-use codevol_protocol::status::{
-    CodeServerStatus, EventKind, NodeState, NodeStatus, Outcome, Quarantined, RolloutStatus,
-    VolumeStatus,
-};
+use codevol_protocol::rollout::{Event, Standing};
+use codevol_protocol::status::EventKind;
 use tracing::{info, warn};
 
+use super::act::send;
 use super::handle::SessionCommand;
-use super::known::{Known, standing};
-use super::task::{FleetTask, send};
+use super::known::standing;
+use super::task::FleetTask;
 use crate::bus::now;
 use crate::journal::Line;
 
@@ -256,129 +253,5 @@ impl FleetTask {
             standing,
         };
         self.machine.handle(event, moment);
-    }
-
-    /// Returns how the volume stands; what only the publisher knows is left empty.
-    pub(super) fn status(&self) -> VolumeStatus {
-        let view = self.machine.view();
-        let live = view.live.and_then(|live| self.history.by_id(live));
-        let head = self.history.head();
-        let shown = live.as_ref().or(head.as_ref());
-        let live_seq = live.as_ref().map(|live| live.seq());
-        let unmet = rollout::NodeView {
-            state: NodeState::Joining,
-            active: None,
-            standing: Standing::Verifying,
-            staged: Vec::new(),
-        };
-        let nodes = self.nodes.iter().map(|(name, known)| {
-            let node = view.nodes.get(name).unwrap_or(&unmet);
-            let seq = node.active.and_then(|id| self.seq(id));
-            self.node_status(name, node, (known, seq, live_seq))
-        });
-        let rollout = view.rollout.and_then(|rollout| {
-            Some(RolloutStatus {
-                release: self.seq(rollout.release)?,
-                phase: rollout.phase,
-                wave: u32::try_from(rollout.wave).unwrap_or(u32::MAX),
-                waves: u32::try_from(rollout.waves).unwrap_or(u32::MAX),
-                started_at: self.started_at.unwrap_or_default(),
-            })
-        });
-        let mut quarantined: Vec<Quarantined> = view
-            .quarantined
-            .iter()
-            .filter_map(|entry| {
-                let release = self.seq(entry.release)?;
-                let error = self
-                    .error_of(&entry.node)
-                    .filter(|error| error.release == release);
-                let message = error.map(|error| error.message).unwrap_or_default();
-                Some(Quarantined {
-                    release,
-                    node: entry.node.clone(),
-                    message,
-                })
-            })
-            .collect();
-        quarantined.sort_by_key(|entry| entry.release);
-        VolumeStatus {
-            name: self.volume.clone(),
-            head: head.as_ref().map(|head| head.seq()),
-            live: live_seq,
-            frozen: view.frozen.clone(),
-            rollout,
-            quarantined,
-            skipped: Vec::new(),
-            watch: None,
-            release: shown.map(|release| self.history.status(release)),
-            nodes: nodes.collect(),
-        }
-    }
-
-    fn node_status(
-        &self,
-        name: &NodeName,
-        view: &rollout::NodeView,
-        (known, active, live): (&Known, Option<Seq>, Option<Seq>),
-    ) -> NodeStatus {
-        let mut staged: Vec<Seq> = view.staged.iter().filter_map(|id| self.seq(*id)).collect();
-        staged.sort_by_key(|seq| std::cmp::Reverse(*seq));
-        let lag = live.map_or(0, |live| {
-            live.0.saturating_sub(active.map_or(0, |seq| seq.0))
-        });
-        NodeStatus {
-            name: name.clone(),
-            state: view.state,
-            release: active,
-            staged,
-            lag,
-            evidence: known.evidence.filter(|_| known.session.is_some()),
-            last_seen_at: if known.session.is_some() {
-                Some(now())
-            } else {
-                known.last_seen_at
-            },
-            held: None,
-            drift: Vec::new(),
-            code_servers: known
-                .code_servers
-                .iter()
-                .map(CodeServerStatus::from)
-                .collect(),
-            error: self.error_of(name),
-        }
-    }
-
-    /// Returns how a release fared, where nothing more happens to it by itself.
-    pub(super) fn settled(&self, release: ReleaseId) -> Option<Outcome> {
-        let view = self.machine.view();
-        let waits = view
-            .waiting
-            .iter()
-            .any(|waiting| waiting.release == release)
-            && view.frozen.is_none();
-        let runs = view
-            .rollout
-            .is_some_and(|rollout| rollout.release == release);
-        if waits || runs {
-            return None;
-        }
-        let quarantined = view
-            .quarantined
-            .iter()
-            .find(|entry| entry.release == release);
-        self.outcome(&rollout::Outcome {
-            release,
-            live: view.live == Some(release),
-            broken_on: quarantined.map(|entry| entry.node.clone()),
-            returned: quarantined.is_some()
-                && view.nodes.values().all(|node| node.active != Some(release)),
-            nodes: view
-                .nodes
-                .iter()
-                .map(|(name, node)| (name.clone(), node.state))
-                .collect(),
-        })
     }
 }
