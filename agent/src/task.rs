@@ -8,14 +8,15 @@
 //!   source <--Report--+
 //! ```
 
+mod found;
+mod tidy;
 mod verifying;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
-use codevol_protocol::evidence::{Evidence, Verdict};
+use codevol_protocol::evidence::Evidence;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::message::{
     Active, Failure, FromAgent, Report, Step, Verification, VolumeHello,
@@ -38,9 +39,6 @@ use crate::volume::{ActivateError, Root};
 
 /// How many orders may wait.
 const INBOX_MAX: usize = 256;
-/// How often a code server that was proven is asked whether it still is the same process.
-const CHECK_INTERVAL: Duration = Duration::from_secs(15);
-
 /// What the task is told.
 #[derive(Debug)]
 pub enum Order {
@@ -245,90 +243,6 @@ impl VolumeTask {
         self.verifying.start(aim, purpose);
     }
 
-    async fn found(
-        &mut self,
-        (release, purpose): (ReleaseId, Purpose),
-        verification: Verification,
-        proven: Proven,
-    ) {
-        let changed = self
-            .verification
-            .as_ref()
-            .is_none_or(|before| !same(before, &verification));
-        self.keep_proven(proven);
-        self.verification = Some(verification.clone());
-        match &verification.failure {
-            Some(failure) => self.error = Some((release, "verify", failure.clone())),
-            None if self.error.as_ref().is_some_and(|(of, ..)| *of == release) => self.error = None,
-            None => {}
-        }
-        if changed {
-            let outcome = match verification.verdict {
-                Verdict::Good => "good",
-                Verdict::Unproven => "unproven",
-                Verdict::Broken => "broken",
-            };
-            self.record("verify", release, Some(verification.evidence), outcome);
-            info!(
-                volume = %self.volume, release = %release.short(), outcome,
-                evidence = %verification.evidence, elapsed_ms = verification.elapsed_ms,
-                "release verified"
-            );
-        }
-        match purpose {
-            Purpose::Returned => {
-                self.report(release, Step::Returned(verification.clone()))
-                    .await;
-            }
-            Purpose::Activated => {
-                self.report(release, Step::Verified(verification.clone()))
-                    .await;
-                if verification.verdict == Verdict::Broken && self.take_back(release) {
-                    return;
-                }
-            }
-            Purpose::Check if changed => {
-                self.report(release, Step::Verified(verification.clone()))
-                    .await;
-            }
-            Purpose::Check => {}
-        }
-        // Not before: it would take the disk from the code server that loads, and the root from us.
-        if purpose != Purpose::Check {
-            self.tidy();
-        }
-        match verification.verdict {
-            Verdict::Good => self.verifying.again_in(CHECK_INTERVAL),
-            Verdict::Unproven => self.verifying.again_soon(),
-            Verdict::Broken => self.verifying.again_in(CHECK_INTERVAL),
-        }
-    }
-
-    /// Puts the release before back, once for each release that was found broken. With nothing
-    /// before it, the broken one stays: there is nothing better.
-    fn take_back(&mut self, broken: ReleaseId) -> bool {
-        let Some(previous) = self.lock().previous() else {
-            return false;
-        };
-        if !self.taken_back.insert(broken) {
-            return false;
-        }
-        warn!(
-            volume = %self.volume, broken = %broken.short(), back_to = %previous.short(),
-            "release is broken: going back"
-        );
-        match self.flip_to(previous) {
-            Ok(_) => {
-                self.verify(previous, Purpose::Returned);
-                true
-            }
-            Err(failure) => {
-                self.error = Some((previous, "return", failure));
-                false
-            }
-        }
-    }
-
     fn keep_proven(&mut self, proven: Proven) {
         if *self.proven.get() != proven
             && let Err(cause) = block_in_place(|| self.proven.replace(proven))
@@ -336,46 +250,6 @@ impl VolumeTask {
             // Without it the worst that happens is one reload too many after a restart.
             warn!(volume = %self.volume, error = %Chain(&cause), "cannot keep what was proven");
         }
-    }
-
-    /// Prepares the next staging and removes what nobody needs, in the background.
-    fn tidy(&self) {
-        let (root, volume, speaker) =
-            (self.root.clone(), self.volume.clone(), self.speaker.clone());
-        let wanted: BTreeSet<ReleaseId> = self.live.map(|(_, live)| live).into_iter().collect();
-        let handle = tokio::runtime::Handle::current();
-        drop(tokio::task::spawn_blocking(move || {
-            let lock = || root.lock().unwrap_or_else(PoisonError::into_inner);
-            let job = lock().prepare_spare();
-            match job.map(|job| job.map(|job| job.build()).transpose().map(Option::flatten)) {
-                Ok(Ok(Some(spare))) => lock().keep_spare(spare),
-                Ok(Ok(None)) => {}
-                Ok(Err(cause)) | Err(cause) => {
-                    warn!(%volume, error = %Chain(&cause), "cannot prepare the next staging");
-                }
-            }
-            let (collected, trash) = {
-                let mut root = lock();
-                (root.collect(&wanted, now()), root.trash())
-            };
-            match collected {
-                Ok(collected) if !collected.removed.is_empty() => {
-                    let removed = collected.removed;
-                    info!(%volume, releases = removed.len(), "releases collected");
-                    let held = FromAgent::Held {
-                        volume: volume.clone(),
-                        added: Vec::new(),
-                        removed,
-                    };
-                    handle.block_on(speaker.say(held));
-                }
-                Ok(_) => {}
-                Err(cause) => warn!(%volume, error = %Chain(&cause), "cannot collect releases"),
-            }
-            if let Err(cause) = trash.empty() {
-                warn!(%volume, error = %Chain(&cause), "cannot empty the trash");
-            }
-        }));
     }
 
     fn describe(&self) -> VolumeHello {
@@ -440,19 +314,6 @@ impl VolumeTask {
     fn lock(&self) -> std::sync::MutexGuard<'_, Root> {
         self.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Whether two verifications say the same, however long they took.
-fn same(before: &Verification, after: &Verification) -> bool {
-    let said = |verification: &Verification| {
-        let servers: Vec<_> = verification
-            .code_servers
-            .iter()
-            .map(|server| (server.state, server.server_id.clone()))
-            .collect();
-        (verification.verdict, verification.evidence, servers)
-    };
-    said(before) == said(after)
 }
 
 fn activate_kind(error: &ActivateError) -> &'static str {
