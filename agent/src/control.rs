@@ -1,11 +1,9 @@
-//! The agent's control socket: health and status, for its own user and root.
+//! What operators ask of the agent over its control socket: health and status.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use codevol_protocol::call::{Call, CallFailure, FailureSort, Reply};
-use codevol_protocol::chain::Chain;
 use codevol_protocol::evidence::{Evidence, Verdict};
 use codevol_protocol::id::{FleetId, ReleaseId};
 use codevol_protocol::manifest::Manifest;
@@ -16,19 +14,12 @@ use codevol_protocol::status::{
     CodeServerStatus, LinkState, NodeError, NodeState, NodeStatus, ReleaseStatus, STATUS_SCHEMA,
     SourceLink, Status, VolumeStatus,
 };
-use codevol_transport::{Caller, ControlListener};
+use codevol_transport::{Caller, FrameError};
 use tokio::sync::{oneshot, watch};
-use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::debug;
 
 use crate::link::{LinkView, Linked};
 use crate::task::{Order, Standing, now};
 use crate::volume::Held;
-
-/// How long a caller may take to say what it wants.
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What calls are answered from.
 #[derive(Debug, Clone)]
@@ -44,34 +35,16 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// Answers calls until the daemon stops.
-    pub async fn serve(
-        self,
-        listener: ControlListener,
-        tasks: TaskTracker,
-        shutdown: CancellationToken,
-    ) {
-        loop {
-            // Cancel-safe: `accept` loses no caller when dropped.
-            let caller = tokio::select! {
-                () = shutdown.cancelled() => break,
-                caller = listener.accept() => caller,
-            };
-            let desk = self.clone();
-            tasks.spawn(async move { desk.answer_one(caller).await });
-        }
+    /// Answers one call.
+    ///
+    /// # Errors
+    /// When the caller does not take the answer.
+    pub async fn answer(self, call: Call, mut caller: Caller) -> Result<(), FrameError> {
+        let reply = self.reply(&call).await.unwrap_or_else(Reply::Failed);
+        caller.writer.write(&reply).await
     }
 
-    async fn answer_one(&self, mut caller: Caller) {
-        let read = timeout(CALL_TIMEOUT, caller.reader.read::<Call>()).await;
-        let Ok(Ok(Some(call))) = read else { return };
-        let reply = self.answer(&call).await.unwrap_or_else(Reply::Failed);
-        if let Err(error) = caller.writer.write(&reply).await {
-            debug!(error = %Chain(&error), "caller went away");
-        }
-    }
-
-    async fn answer(&self, call: &Call) -> Result<Reply, CallFailure> {
+    async fn reply(&self, call: &Call) -> Result<Reply, CallFailure> {
         match call {
             Call::Health { ready } => self.health(*ready).await,
             Call::Status => self.status().await,

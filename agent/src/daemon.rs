@@ -157,7 +157,8 @@ impl Daemon {
         for volume in volumes {
             tasks.spawn(volume.run(shutdown.clone()));
         }
-        tasks.spawn(desk.serve(control, tasks.clone(), shutdown.clone()));
+        let answer = move |call, caller| desk.clone().answer(call, caller);
+        tasks.spawn(control.serve(tasks.clone(), shutdown.clone(), answer));
         tasks.spawn(link.run(shutdown.clone()));
         shutdown.cancelled().await;
         tasks.close();

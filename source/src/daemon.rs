@@ -144,7 +144,9 @@ impl Daemon {
             shutdown,
             _lock,
         } = self;
-        tasks.spawn(desk.clone().serve(control, tasks.clone(), shutdown.clone()));
+        let calls = desk.clone();
+        let answer = move |call, caller| calls.clone().answer(call, caller);
+        tasks.spawn(control.serve(tasks.clone(), shutdown.clone(), answer));
         loop {
             // Cancel-safe: `accept` takes a peer only when it returns one.
             let pending = tokio::select! {

@@ -1,5 +1,6 @@
-//! Control sockets: how an operator on the same host reaches a daemon. Who may connect is the
-//! socket's mode and the caller's uid; the author of what is done is the caller's user name.
+//! Control sockets: how an operator on the same host reaches a daemon, one call a connection. Who
+//! may connect is the socket's mode and the caller's uid; the author of what is done is the
+//! caller's user name. What a call means, the daemon knows.
 
 use std::fs;
 use std::io;
@@ -9,21 +10,28 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use codevol_protocol::chain::Chain;
 use codevol_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use codevol_protocol::name::Text;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Uid, geteuid};
+use serde::de::DeserializeOwned;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tracing::warn;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
 
-use crate::frame::{FrameReader, FrameWriter};
+use crate::frame::{FrameError, FrameReader, FrameWriter};
 
 /// How many callers are served at once; one more is turned away.
 const CALLERS_MAX: usize = 64;
 /// How long to wait when the system gives no more descriptors.
 const ACCEPT_DELAY: Duration = Duration::from_millis(100);
+/// How long a caller may take to say what it wants.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const MODE: u32 = 0o600;
 
 /// A control socket cannot be used.
@@ -44,13 +52,11 @@ pub struct ControlListener {
     places: Arc<Semaphore>,
 }
 
-/// Someone who may call.
+/// Someone who may call, and waits for the answer.
 #[derive(Debug)]
 pub struct Caller {
     /// The caller's user name.
     pub author: Text,
-    /// What the caller says.
-    pub reader: FrameReader<OwnedReadHalf>,
     /// What the caller hears.
     pub writer: FrameWriter<OwnedWriteHalf>,
     _place: OwnedSemaphorePermit,
@@ -80,8 +86,38 @@ impl ControlListener {
         })
     }
 
+    /// Answers each call in a task of its own until the daemon stops. A caller that is then still
+    /// being answered sees its connection end, and asks again.
+    pub async fn serve<Call, Answer, Answered>(
+        self,
+        tasks: TaskTracker,
+        shutdown: CancellationToken,
+        answer: Answer,
+    ) where
+        Call: DeserializeOwned + Send + 'static,
+        Answer: Fn(Call, Caller) -> Answered + Clone + Send + 'static,
+        Answered: Future<Output = Result<(), FrameError>> + Send + 'static,
+    {
+        loop {
+            // Cancel-safe: `accept` loses no caller when dropped.
+            let (reader, caller) = tokio::select! {
+                () = shutdown.cancelled() => break,
+                accepted = self.accept() => accepted,
+            };
+            let answered = answer_one(reader, caller, answer.clone());
+            let stop = shutdown.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    // What is dropped is only the answer.
+                    () = stop.cancelled() => {}
+                    () = answered => {}
+                }
+            });
+        }
+    }
+
     /// Waits for the next caller that may call. Cancel-safe.
-    pub async fn accept(&self) -> Caller {
+    async fn accept(&self) -> (FrameReader<OwnedReadHalf>, Caller) {
         loop {
             // Cancel-safe: `accept` loses no connection when dropped, and neither does the wait.
             let stream = match self.socket.accept().await {
@@ -98,16 +134,35 @@ impl ControlListener {
             match author(&stream) {
                 Some(author) => {
                     let (reader, writer) = framed(stream);
-                    return Caller {
+                    let caller = Caller {
                         author,
-                        reader,
                         writer,
                         _place: place,
                     };
+                    return (reader, caller);
                 }
                 None => warn!("control socket refused another user's process"),
             }
         }
+    }
+}
+
+async fn answer_one<Call: DeserializeOwned, Answered>(
+    mut reader: FrameReader<OwnedReadHalf>,
+    caller: Caller,
+    answer: impl Fn(Call, Caller) -> Answered,
+) where
+    Answered: Future<Output = Result<(), FrameError>>,
+{
+    let answered = match timeout(CALL_TIMEOUT, reader.read()).await {
+        Ok(Ok(Some(call))) => answer(call, caller).await,
+        // It looked whether somebody listens, and left.
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => Err(error),
+        Err(_elapsed) => return debug!("caller says nothing"),
+    };
+    if let Err(error) = answered {
+        debug!(error = %Chain(&error), "caller went away");
     }
 }
 
@@ -174,18 +229,37 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             MODE
         );
-        let call = async {
-            let (mut reader, mut writer) = connect(&path).await.unwrap();
-            writer.write(&7_u32).await.unwrap();
-            reader.read::<u32>().await.unwrap()
-        };
-        let answer = async {
-            let mut caller = listener.accept().await;
-            assert_eq!(caller.author, user_name(geteuid()));
-            let said = caller.reader.read::<u32>().await.unwrap().unwrap();
-            caller.writer.write(&(said + 1)).await.unwrap();
-        };
-        let (heard, ()) = tokio::join!(call, answer);
-        assert_eq!(heard, Some(8));
+        let tasks = TaskTracker::new();
+        let serving = listener.serve(tasks, CancellationToken::new(), plus_one);
+        tokio::select! {
+            () = serving => unreachable!("nothing stops it"),
+            answer = ask(&path, 7) => assert_eq!(answer, Some((8, user_name(geteuid())))),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_says_nothing_does_not_hold_up_the_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let listener = ControlListener::bind(&path).unwrap();
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        tasks.spawn(listener.serve(tasks.clone(), shutdown.clone(), plus_one));
+        let silent = connect(&path).await.unwrap();
+        // Callers are taken in their order: whoever called before was taken, too.
+        assert!(ask(&path, 7).await.is_some());
+        shutdown.cancel();
+        tasks.close();
+        timeout(CALL_TIMEOUT / 2, tasks.wait()).await.unwrap();
+        drop(silent);
+    }
+
+    async fn plus_one(call: u32, mut caller: Caller) -> Result<(), FrameError> {
+        caller.writer.write(&(call + 1, &caller.author)).await
+    }
+
+    async fn ask(path: &Path, call: u32) -> Option<(u32, Text)> {
+        let (mut reader, mut writer) = connect(path).await.unwrap();
+        writer.write(&call).await.unwrap();
+        reader.read().await.unwrap()
     }
 }

@@ -8,7 +8,7 @@ use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::Seq;
 use codevol_protocol::rollout::Frozen;
 use codevol_protocol::status::{Outcome, STATUS_SCHEMA, Status};
-use codevol_transport::{FrameError, FrameWriter};
+use codevol_transport::{Caller, FrameError, FrameWriter};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::broadcast;
 use tokio::time::{Instant, timeout_at};
@@ -21,12 +21,12 @@ use crate::volume::Volume;
 type Writer = FrameWriter<OwnedWriteHalf>;
 
 impl Desk {
-    pub(super) async fn answer(
-        &self,
-        call: Call,
-        author: Text,
-        writer: &mut Writer,
-    ) -> Result<(), FrameError> {
+    /// Answers one call; what follows from it is told as it happens.
+    ///
+    /// # Errors
+    /// When the caller does not take the answer.
+    pub async fn answer(self, call: Call, mut caller: Caller) -> Result<(), FrameError> {
+        let (author, writer) = (caller.author, &mut caller.writer);
         let replied = match call {
             Call::Push(push) => {
                 let wait = push.wait && !push.dry_run;
