@@ -7,11 +7,8 @@ use std::time::Duration;
 use codevol_protocol::message::Partial;
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::status::LinkState;
-use codevol_store::dir::{Dir, DirError};
-use codevol_store::journal::{Journal, JournalError};
-use codevol_store::lock::{Lock, LockError};
-use codevol_store::recorder::Recorder;
 use codevol_store::state::{Document, StateError};
+use codevol_store::state_dir::{StateDir, StateDirError};
 use codevol_transport::{ControlError, ControlListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -29,9 +26,7 @@ use crate::speaker::Speaker;
 use crate::task::{VolumeParts, VolumeTask};
 use crate::volume::{Root, RootError};
 
-const LOCK: &str = "lock";
 const PROVEN: &str = "proven.json";
-const DIR_MODE: u32 = 0o700;
 /// How long tasks may take to end once they are told to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -39,17 +34,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// STATE cannot be used.
-    #[error("cannot use the state directory")]
-    Dir(#[from] DirError),
-    /// Another agent uses it.
-    #[error("state directory is in use")]
-    Locked(#[from] LockError),
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
     /// The enrolment is missing or damaged.
     #[error("cannot open the agent's identity")]
     Identity(#[from] IdentityError),
-    /// The journal is damaged.
-    #[error("cannot open the journal")]
-    Journal(#[from] JournalError),
     /// A volume's state is damaged.
     #[error("cannot read what is known of volume `{volume}`")]
     State {
@@ -69,9 +58,18 @@ pub enum StartError {
     /// The control socket cannot be bound.
     #[error("cannot listen for operators")]
     Control(#[from] ControlError),
-    /// The system gives no thread.
-    #[error("cannot start")]
-    Io(#[from] std::io::Error),
+}
+
+impl StartError {
+    /// Whether it may pass by itself.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Control(_) => true,
+            Self::StateDir(error) => error.is_retryable(),
+            Self::Identity(_) | Self::State { .. } | Self::Root { .. } => false,
+        }
+    }
 }
 
 /// A daemon that has started and waits to be run.
@@ -82,7 +80,7 @@ pub struct Daemon {
     link: LinkTask,
     volumes: Vec<VolumeTask>,
     shutdown: CancellationToken,
-    _lock: Lock,
+    state: StateDir,
 }
 
 impl Daemon {
@@ -91,16 +89,13 @@ impl Daemon {
     /// # Errors
     /// When something cannot be opened.
     pub fn start(config: AgentConfig, build: &str) -> Result<Self, StartError> {
-        let state = Dir::open(&config.state_dir)?;
-        let lock = Lock::acquire(&state, LOCK)?;
+        let state = StateDir::open(&config.state_dir)?;
         let identity = Identity::open(&config.state_dir)?;
-        let journal = Journal::open(&state.ensure_dir("journal", DIR_MODE)?)?;
-        let journal = Recorder::start(journal)?;
         let speaker = Speaker::default();
         let mut linked = BTreeMap::new();
         let mut tasks = Vec::new();
         for volume in &config.volumes {
-            let (task, link) = open(&config, volume, (&speaker, &journal))?;
+            let (task, link) = open(&config, volume, (&state, &speaker))?;
             tasks.push(task);
             linked.insert(volume.name.clone(), link);
         }
@@ -123,7 +118,7 @@ impl Daemon {
             volumes: linked,
             speaker,
             build: Text::cut(build),
-            journal,
+            journal: state.journal().clone(),
             view,
         };
         let shutdown = CancellationToken::new();
@@ -133,7 +128,7 @@ impl Daemon {
             link,
             volumes: tasks,
             shutdown,
-            _lock: lock,
+            state,
         })
     }
 
@@ -151,7 +146,7 @@ impl Daemon {
             link,
             volumes,
             shutdown,
-            _lock,
+            state: _held,
         } = self;
         let tasks = TaskTracker::new();
         for volume in volumes {
@@ -175,7 +170,7 @@ impl Daemon {
 fn open(
     config: &AgentConfig,
     volume: &VolumeConfig,
-    (speaker, journal): (&Speaker, &Recorder),
+    (state, speaker): (&StateDir, &Speaker),
 ) -> Result<(VolumeTask, Linked), StartError> {
     let name = volume.name.clone();
     let opened = Root::open(&volume.root, &config.state_dir, &name, volume.keep);
@@ -186,14 +181,14 @@ fn open(
     if let Some(unknown) = &recovered.unknown_current {
         warn!(volume = %name, current = unknown, "`current` names a directory without a record");
     }
-    let state = |source| StartError::State {
+    let unread = |source| StartError::State {
         volume: name.clone(),
         source,
     };
-    let dir = Dir::open(&config.state_dir)?.ensure_dir(&format!("volumes/{name}"), DIR_MODE)?;
-    let proven = match Document::open(&dir, PROVEN, PROVEN_SCHEMA).map_err(state)? {
+    let dir = state.volume(&name)?;
+    let proven = match Document::open(&dir, PROVEN, PROVEN_SCHEMA).map_err(unread)? {
         Some(document) => document,
-        None => Document::create(&dir, PROVEN, PROVEN_SCHEMA, Proven::default()).map_err(state)?,
+        None => Document::create(&dir, PROVEN, PROVEN_SCHEMA, Proven::default()).map_err(unread)?,
     };
     let root = Arc::new(Mutex::new(root));
     let partial = recovered
@@ -204,7 +199,7 @@ fn open(
         root: root.clone(),
         partial: Arc::new(tokio::sync::Mutex::new(partial)),
         speaker: speaker.clone(),
-        journal: journal.clone(),
+        journal: state.journal().clone(),
     };
     let (task, orders) = VolumeTask::new(VolumeParts {
         volume: name,
@@ -217,7 +212,7 @@ fn open(
             .collect(),
         proven,
         speaker: speaker.clone(),
-        journal: journal.clone(),
+        journal: state.journal().clone(),
     });
     Ok((task, Linked { orders, receiver }))
 }

@@ -8,12 +8,9 @@ use std::time::Duration;
 use codevol_protocol::chain::Chain;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::trust::Trust;
-use codevol_store::dir::{Dir, DirError};
-use codevol_store::journal::{Journal, JournalError};
-use codevol_store::lock::{Lock, LockError};
-use codevol_store::recorder::Recorder;
 use codevol_store::register::Register;
 use codevol_store::state::StateError;
+use codevol_store::state_dir::{StateDir, StateDirError};
 use codevol_transport::{
     Alpn, BindError, CloseCode, ControlError, ControlListener, Listener, Peer, Pending,
 };
@@ -32,11 +29,9 @@ use crate::publish::{PublishError, PublisherParts, PublisherTask, Signer};
 use crate::session::{self, Entered, SessionContext, Sessions};
 use crate::volume::Volume;
 
-const LOCK: &str = "lock";
 const ROLLOUT: &str = "rollout";
 const ROLLOUT_SCHEMA: &str = "codevol.rollout/1";
 const SCAN_CACHE: &str = "scan-cache";
-const DIR_MODE: u32 = 0o700;
 /// How long a peer may take for its handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long tasks may take to end once they are told to.
@@ -46,17 +41,11 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// STATE cannot be used.
-    #[error("cannot use the state directory")]
-    Dir(#[from] DirError),
-    /// Another source uses it.
-    #[error("state directory is in use")]
-    Locked(#[from] LockError),
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
     /// Keys or tables are missing or damaged.
     #[error("cannot open the source's identity")]
     Identity(#[from] IdentityError),
-    /// The journal is damaged.
-    #[error("cannot open the journal")]
-    Journal(#[from] JournalError),
     /// A volume's state is damaged.
     #[error("cannot read the state of volume `{volume}`")]
     State {
@@ -87,9 +76,23 @@ pub enum StartError {
     /// The control socket cannot be bound.
     #[error("cannot listen for operators")]
     Control(#[from] ControlError),
-    /// The system gives no thread, or does not say where it listens.
-    #[error("cannot start")]
-    Io(#[from] std::io::Error),
+    /// The system does not say where it listens.
+    #[error("cannot find out where the source listens")]
+    Address(#[source] std::io::Error),
+}
+
+impl StartError {
+    /// Whether it may pass by itself.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Listen(_) | Self::Control(_) | Self::Address(_) => true,
+            Self::StateDir(error) => error.is_retryable(),
+            Self::Identity(_) | Self::State { .. } | Self::History { .. } | Self::Tree { .. } => {
+                false
+            }
+        }
+    }
 }
 
 /// A daemon that has started and waits to be run.
@@ -101,7 +104,7 @@ pub struct Daemon {
     context: SessionContext,
     tasks: TaskTracker,
     shutdown: CancellationToken,
-    _lock: Lock,
+    state: StateDir,
 }
 
 impl Daemon {
@@ -142,7 +145,7 @@ impl Daemon {
             context,
             tasks,
             shutdown,
-            _lock,
+            state: _held,
         } = self;
         let calls = desk.clone();
         let answer = move |call, caller| calls.clone().answer(call, caller);
@@ -178,13 +181,10 @@ fn start(
     build: &str,
     (tasks, shutdown): (&TaskTracker, &CancellationToken),
 ) -> Result<Daemon, StartError> {
-    let state = Dir::open(&config.state_dir)?;
-    let lock = Lock::acquire(&state, LOCK)?;
+    let state = StateDir::open(&config.state_dir)?;
     let identity = Identity::open(&config.state_dir)?;
-    let journal = Journal::open(&state.ensure_dir("journal", DIR_MODE)?)?;
-    let journal = Recorder::start(journal)?;
     let listener = Listener::bind(config.listen, &identity.node, &identity.reset_key)?;
-    let listen = listener.local_addr()?;
+    let listen = listener.local_addr().map_err(StartError::Address)?;
     let control = ControlListener::bind(&config.control_socket)?;
 
     let enrolled: BTreeSet<NodeName> = identity.roster.get().members().keys().cloned().collect();
@@ -198,8 +198,6 @@ fn start(
     for volume in &config.volumes {
         let opened = Opened {
             state: &state,
-            config: &config,
-            journal: &journal,
             signer: &signer,
             trust: &identity.trust,
         };
@@ -217,7 +215,7 @@ fn start(
     };
     let desk = Desk {
         volumes: volumes.clone(),
-        door: Door::new(identity.roster, journal, facts),
+        door: Door::new(identity.roster, state.journal().clone(), facts),
         sessions: Arc::new(Mutex::new(Sessions::default())),
         fleet: identity.trust.fleet,
         listen: Text::cut(listen.to_string()),
@@ -237,15 +235,13 @@ fn start(
         context,
         tasks,
         shutdown,
-        _lock: lock,
+        state,
     })
 }
 
 /// What opening a volume needs.
 struct Opened<'a> {
-    state: &'a Dir,
-    config: &'a SourceConfig,
-    journal: &'a Recorder,
+    state: &'a StateDir,
     signer: &'a Signer,
     trust: &'a Trust,
 }
@@ -258,8 +254,7 @@ impl Opened<'_> {
         (tasks, shutdown): (&TaskTracker, &CancellationToken),
     ) -> Result<Volume, StartError> {
         let name = volume.name.clone();
-        let relative = format!("volumes/{name}");
-        let dir = self.state.ensure_dir(&relative, DIR_MODE)?;
+        let dir = self.state.volume(&name)?;
         let history = History::open(&dir);
         let verified = history.and_then(|history| {
             history.verify(self.trust, &name)?;
@@ -283,17 +278,17 @@ impl Opened<'_> {
             volume: name.clone(),
             history: history.clone(),
             saved,
-            journal: self.journal.clone(),
+            journal: self.state.journal().clone(),
             enrolled,
             failed: shutdown.clone(),
         });
         let (publisher_task, publisher) = PublisherTask::new(PublisherParts {
             config: volume.clone(),
-            cache_file: self.config.state_dir.join(relative).join(SCAN_CACHE),
+            cache_file: self.state.volume_path(&name).join(SCAN_CACHE),
             history: history.clone(),
             fleet: fleet.clone(),
             signer: self.signer.clone(),
-            journal: self.journal.clone(),
+            journal: self.state.journal().clone(),
         })
         .map_err(|source| StartError::Tree {
             volume: name,

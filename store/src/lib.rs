@@ -5,6 +5,7 @@
 //! dir        calls relative to a descriptor that no link and no mount can lead astray
 //! persist    one small file: replaced whole, or made if absent; durable when it returns
 //! lock       one daemon a directory
+//! state_dir  STATE: the lock, the journal, a folder a volume
 //! state      small documents, held in memory, replaced whole
 //! together   several files and directories made durable at the same time
 //! register   small values that are replaced often, in place
@@ -24,4 +25,5 @@ pub mod persist;
 pub mod recorder;
 pub mod register;
 pub mod state;
+pub mod state_dir;
 pub mod together;

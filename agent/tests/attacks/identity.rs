@@ -54,6 +54,9 @@ async fn an_agent_that_never_joined_does_not_start() {
 async fn a_second_agent_on_the_same_state_does_not_start() {
     let mut scene = Scene::begin().await;
     let error = scene.node.run().unwrap_err();
-    assert!(matches!(error, StartError::Locked(_)), "{error:?}");
+    assert!(
+        matches!(&error, StartError::StateDir(error) if error.is_locked()),
+        "{error:?}"
+    );
     scene.is_unharmed("a second agent").await;
 }

@@ -36,18 +36,19 @@ pub fn run(_args: &AgentArgs, context: &Context) -> Result<ExitStatus, CommandEr
 fn failed(error: &StartError) -> CommandError {
     let hint = match error {
         StartError::Identity(_) => "`codevol join TOKEN --root DIR` enrols this node",
-        StartError::Locked(_) => "one agent a state directory: stop the other one first",
+        StartError::StateDir(error) if error.is_locked() => {
+            "one agent a state directory: stop the other one first"
+        }
         StartError::Root { .. } => {
             "the agent's user must own the root, and be the only agent there"
         }
         _ => "`codevol config check` looks at the configuration and this machine",
     };
     // What may pass by itself exits 1, so that a supervisor starts it again.
-    let failed = match error {
-        StartError::Control(_) | StartError::Io(_) => {
-            CommandError::failed("the agent cannot start")
-        }
-        _ => CommandError::environment("the agent cannot start"),
+    let failed = if error.is_retryable() {
+        CommandError::failed("the agent cannot start")
+    } else {
+        CommandError::environment("the agent cannot start")
     };
     failed.because(error).hint(hint)
 }

@@ -36,16 +36,17 @@ pub fn run(_args: &SourceArgs, context: &Context) -> Result<ExitStatus, CommandE
 fn failed(error: &StartError) -> CommandError {
     let hint = match error {
         StartError::Listen(_) => "another process may use that UDP port: `listen` names another",
-        StartError::Locked(_) => "one source a state directory: stop the other one first",
+        StartError::StateDir(error) if error.is_locked() => {
+            "one source a state directory: stop the other one first"
+        }
         StartError::Identity(_) => "`codevol init DIR` makes keys; restore STATE if they are gone",
         _ => "`codevol config check` looks at the configuration and this machine",
     };
     // What may pass by itself exits 1, so that a supervisor starts it again.
-    let failed = match error {
-        StartError::Listen(_) | StartError::Control(_) | StartError::Io(_) => {
-            CommandError::failed("the source cannot start")
-        }
-        _ => CommandError::environment("the source cannot start"),
+    let failed = if error.is_retryable() {
+        CommandError::failed("the source cannot start")
+    } else {
+        CommandError::environment("the source cannot start")
     };
     failed.because(error).hint(hint)
 }
