@@ -1,39 +1,31 @@
 //! The source daemon, put together: what starts in which order, and how it stops.
 
+mod visitor;
+mod volume;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use codevol_protocol::chain::Chain;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
-use codevol_protocol::trust::Trust;
-use codevol_store::register::Register;
 use codevol_store::state::StateError;
 use codevol_store::state_dir::{StateDir, StateDirError};
-use codevol_transport::{
-    Alpn, BindError, CloseCode, ControlError, ControlListener, Listener, Peer, Pending,
-};
+use codevol_transport::{BindError, ControlError, ControlListener, Listener};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
 
-use crate::config::{SourceConfig, VolumeConfig};
+use self::visitor::Visitor;
+use self::volume::Opened;
+use crate::config::SourceConfig;
 use crate::control::Desk;
-use crate::encode::Deltas;
-use crate::fleet::{FleetParts, FleetTask};
-use crate::history::{History, HistoryError};
+use crate::history::HistoryError;
 use crate::identity::{Identity, IdentityError};
 use crate::join::{Door, DoorFacts};
-use crate::publish::{PublishError, PublisherParts, PublisherTask, Signer};
-use crate::session::{self, Entered, SessionContext, Sessions};
-use crate::volume::Volume;
+use crate::publish::{PublishError, Signer};
+use crate::session::{SessionContext, Sessions};
 
-const ROLLOUT: &str = "rollout";
-const ROLLOUT_SCHEMA: &str = "codevol.rollout/1";
-const SCAN_CACHE: &str = "scan-cache";
-/// How long a peer may take for its handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long tasks may take to end once they are told to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -239,72 +231,6 @@ fn start(
     })
 }
 
-/// What opening a volume needs.
-struct Opened<'a> {
-    state: &'a StateDir,
-    signer: &'a Signer,
-    trust: &'a Trust,
-}
-
-impl Opened<'_> {
-    fn open(
-        &self,
-        volume: &VolumeConfig,
-        enrolled: BTreeSet<NodeName>,
-        (tasks, shutdown): (&TaskTracker, &CancellationToken),
-    ) -> Result<Volume, StartError> {
-        let name = volume.name.clone();
-        let dir = self.state.volume(&name)?;
-        let history = History::open(&dir);
-        let verified = history.and_then(|history| {
-            history.verify(self.trust, &name)?;
-            Ok(history)
-        });
-        let history = verified.map_err(|source| StartError::History {
-            volume: name.clone(),
-            source,
-        })?;
-        let history = Arc::new(history);
-        let state = |source| StartError::State {
-            volume: name.clone(),
-            source,
-        };
-        let saved = match Register::open(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)? {
-            Some(saved) => saved,
-            None => Register::create(&dir, ROLLOUT, ROLLOUT_SCHEMA, Default::default())
-                .map_err(state)?,
-        };
-        let (fleet_task, fleet) = FleetTask::new(FleetParts {
-            volume: name.clone(),
-            history: history.clone(),
-            saved,
-            journal: self.state.journal().clone(),
-            enrolled,
-            failed: shutdown.clone(),
-        });
-        let (publisher_task, publisher) = PublisherTask::new(PublisherParts {
-            config: volume.clone(),
-            cache_file: self.state.volume_path(&name).join(SCAN_CACHE),
-            history: history.clone(),
-            fleet: fleet.clone(),
-            signer: self.signer.clone(),
-            journal: self.state.journal().clone(),
-        })
-        .map_err(|source| StartError::Tree {
-            volume: name,
-            source: Box::new(source),
-        })?;
-        tasks.spawn(fleet_task.run(shutdown.clone()));
-        tasks.spawn(publisher_task.run(shutdown.clone()));
-        Ok(Volume {
-            history,
-            deltas: Arc::new(Deltas::default()),
-            fleet,
-            publisher,
-        })
-    }
-}
-
 /// Returns what tokens tell agents to dial; nothing where the bound address does not say it.
 fn advertise(config: &SourceConfig, listen: SocketAddr) -> Option<String> {
     let bound = (!listen.ip().is_unspecified()).then(|| listen.to_string());
@@ -316,79 +242,4 @@ fn host_name() -> String {
         .nodename()
         .to_string_lossy()
         .into_owned()
-}
-
-/// Whoever dials in.
-struct Visitor {
-    desk: Desk,
-    context: SessionContext,
-}
-
-impl Visitor {
-    async fn serve(self, pending: Pending, shutdown: CancellationToken) {
-        let remote = pending.remote_address();
-        let peer = match pending.handshake(HANDSHAKE_TIMEOUT).await {
-            Ok(peer) => peer,
-            Err(error) => return debug!(%remote, %error, "handshake failed"),
-        };
-        match peer.alpn {
-            Alpn::Join => {
-                if let Some(node) = self.desk.door.serve(peer).await {
-                    for volume in self.desk.volumes.values() {
-                        volume.fleet.enrolled(node.clone()).await;
-                    }
-                }
-            }
-            Alpn::Node => self.serve_node(peer, shutdown).await,
-        }
-    }
-
-    async fn serve_node(self, peer: Peer, shutdown: CancellationToken) {
-        let Some(node) = self.desk.door.name_of(&peer.key) else {
-            debug!(remote = %peer.remote, key = %peer.key.short(), "key is not enrolled");
-            peer.link
-                .close(CloseCode::NotEnrolled, "this key is not enrolled");
-            return;
-        };
-        let sessions = &self.desk.sessions;
-        let Entered { id, takes_turns } = sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .enter(node.clone(), peer.link.clone());
-        if takes_turns {
-            error!(%node, remote = %peer.remote, "two hosts take turns with one node key");
-            let remote = format!("connections replace one another, last from {}", peer.remote);
-            self.desk.door.note(&node, "replaced", &remote);
-        }
-        // Who was removed between the first look and the entry was not among those to be closed.
-        if self.desk.door.name_of(&peer.key).as_ref() != Some(&node) {
-            peer.link
-                .close(CloseCode::Revoked, "this key is enrolled no more");
-            sessions
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .leave(&node, id);
-            return;
-        }
-        let ended = session::run(
-            self.context,
-            peer.link.clone(),
-            (node.clone(), id),
-            shutdown,
-        )
-        .await;
-        if let Err(error) = &ended
-            && let Some(code) = error.violation()
-        {
-            warn!(%node, error = %Chain(error), "node broke the protocol");
-            self.desk
-                .door
-                .note(&node, "violation", &Chain(error).to_string());
-            peer.link.close(code, "protocol violation");
-        }
-        sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .leave(&node, id);
-    }
 }

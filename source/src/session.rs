@@ -1,9 +1,11 @@
 //! One connection of one agent: judges what it says, hands it to the fleets of its volumes, and
 //! says and sends what they ask for.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod running;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
 use codevol_protocol::delta::Position;
@@ -11,6 +13,7 @@ use codevol_protocol::id::ReleaseId;
 use codevol_protocol::message::{AgentHello, FromAgent, FromSource, MINOR, Partial, SourceHello};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::session::SourceSession;
+use codevol_protocol::trust::SignedTrust;
 use codevol_protocol::violation::Violation;
 use codevol_transport::{CloseCode, CloseReason, FrameError, Link, LinkReader, LinkWriter};
 use tokio::sync::mpsc;
@@ -19,6 +22,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+pub use self::running::{Entered, Sessions};
 use crate::fleet::{FleetHandle, SessionCommand, SessionId};
 use crate::push::{self, PushError, Pushed, Wanted};
 use crate::volume::Volume;
@@ -36,7 +40,7 @@ pub struct SessionContext {
     /// The volumes, by name.
     pub volumes: Arc<BTreeMap<VolumeName, Volume>>,
     /// What is said first besides hello: the newest trust record.
-    pub trust: codevol_protocol::trust::SignedTrust,
+    pub trust: SignedTrust,
     /// Its epoch.
     pub trust_epoch: u64,
     /// Our build, for people.
@@ -305,70 +309,5 @@ impl Session {
                 warn!(%volume, %node, release = %release.short(), error = %Chain(&error), "push failed");
             }
         }
-    }
-}
-
-/// Within this time, a node that is replaced again and again is two hosts with one key.
-const TURNS_WITHIN: Duration = Duration::from_secs(60);
-/// How often a node may be replaced within that time before it is said.
-const TURNS_MAX: usize = 2;
-
-/// The sessions that run: at most one a node.
-#[derive(Debug, Default)]
-pub struct Sessions {
-    next: u64,
-    running: BTreeMap<NodeName, (SessionId, Link)>,
-    /// When the links of a node were replaced; those of late.
-    replaced: BTreeMap<NodeName, Vec<Instant>>,
-}
-
-/// A link that was entered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entered {
-    /// Its session.
-    pub id: SessionId,
-    /// Whether two hosts with one key take turns: an alarm.
-    pub takes_turns: bool,
-}
-
-impl Sessions {
-    /// Enters a new link of a node; the older one, if there is one, is closed as replaced.
-    pub fn enter(&mut self, node: NodeName, link: Link) -> Entered {
-        self.next += 1;
-        let id = SessionId(self.next);
-        let mut takes_turns = false;
-        if let Some((_, older)) = self.running.insert(node.clone(), (id, link)) {
-            older.close(CloseCode::Replaced, "a newer connection of the same key");
-            let times = self.replaced.entry(node).or_default();
-            times.retain(|at| at.elapsed() < TURNS_WITHIN);
-            times.push(Instant::now());
-            // Said once a series, not at each turn of it.
-            takes_turns = times.len() == TURNS_MAX;
-        }
-        Entered { id, takes_turns }
-    }
-
-    /// Forgets a session that ended.
-    pub fn leave(&mut self, node: &NodeName, id: SessionId) {
-        if self
-            .running
-            .get(node)
-            .is_some_and(|(current, _)| *current == id)
-        {
-            self.running.remove(node);
-        }
-    }
-
-    /// Closes the link of a node that is a member no more.
-    pub fn revoke(&mut self, node: &NodeName) {
-        if let Some((_, link)) = self.running.remove(node) {
-            link.close(CloseCode::Revoked, "this key is enrolled no more");
-        }
-    }
-
-    /// Returns the nodes that are connected.
-    #[must_use]
-    pub fn online(&self) -> BTreeSet<NodeName> {
-        self.running.keys().cloned().collect()
     }
 }

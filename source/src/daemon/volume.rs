@@ -1,0 +1,89 @@
+//! One volume, opened: its history is read and verified, and its tasks run.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use codevol_protocol::name::NodeName;
+use codevol_protocol::trust::Trust;
+use codevol_store::register::Register;
+use codevol_store::state_dir::StateDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::StartError;
+use crate::config::VolumeConfig;
+use crate::encode::Deltas;
+use crate::fleet::{FleetParts, FleetTask};
+use crate::history::History;
+use crate::publish::{PublisherParts, PublisherTask, Signer};
+use crate::volume::Volume;
+
+const ROLLOUT: &str = "rollout";
+const ROLLOUT_SCHEMA: &str = "codevol.rollout/1";
+const SCAN_CACHE: &str = "scan-cache";
+
+/// What opening a volume needs.
+pub(super) struct Opened<'a> {
+    pub(super) state: &'a StateDir,
+    pub(super) signer: &'a Signer,
+    pub(super) trust: &'a Trust,
+}
+
+impl Opened<'_> {
+    pub(super) fn open(
+        &self,
+        volume: &VolumeConfig,
+        enrolled: BTreeSet<NodeName>,
+        (tasks, shutdown): (&TaskTracker, &CancellationToken),
+    ) -> Result<Volume, StartError> {
+        let name = volume.name.clone();
+        let dir = self.state.volume(&name)?;
+        let history = History::open(&dir);
+        let verified = history.and_then(|history| {
+            history.verify(self.trust, &name)?;
+            Ok(history)
+        });
+        let history = verified.map_err(|source| StartError::History {
+            volume: name.clone(),
+            source,
+        })?;
+        let history = Arc::new(history);
+        let state = |source| StartError::State {
+            volume: name.clone(),
+            source,
+        };
+        let saved = match Register::open(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)? {
+            Some(saved) => saved,
+            None => Register::create(&dir, ROLLOUT, ROLLOUT_SCHEMA, Default::default())
+                .map_err(state)?,
+        };
+        let (fleet_task, fleet) = FleetTask::new(FleetParts {
+            volume: name.clone(),
+            history: history.clone(),
+            saved,
+            journal: self.state.journal().clone(),
+            enrolled,
+            failed: shutdown.clone(),
+        });
+        let (publisher_task, publisher) = PublisherTask::new(PublisherParts {
+            config: volume.clone(),
+            cache_file: self.state.volume_path(&name).join(SCAN_CACHE),
+            history: history.clone(),
+            fleet: fleet.clone(),
+            signer: self.signer.clone(),
+            journal: self.state.journal().clone(),
+        })
+        .map_err(|source| StartError::Tree {
+            volume: name,
+            source: Box::new(source),
+        })?;
+        tasks.spawn(fleet_task.run(shutdown.clone()));
+        tasks.spawn(publisher_task.run(shutdown.clone()));
+        Ok(Volume {
+            history,
+            deltas: Arc::new(Deltas::default()),
+            fleet,
+            publisher,
+        })
+    }
+}
