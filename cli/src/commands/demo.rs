@@ -1,8 +1,10 @@
 //! `codevol demo`: a source and three agents on loopback, as real processes of this very binary,
 //! over a copy of a tree; edits it, breaks it, and shows what happens. The folder is gone afterwards.
 
+mod breaks;
 mod fleet;
 mod project;
+mod servers;
 mod story;
 
 use std::path::PathBuf;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::DemoArgs;
 use super::fleet::{AGENTS, Fleet, Folder};
-use super::project::{Project, Target};
+use super::project::Project;
+use super::servers::{free_ports, servers};
 use crate::commands::Context;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
@@ -21,11 +21,9 @@ use crate::output::units;
 /// How often states are looked at.
 const LOOK: Duration = Duration::from_millis(1);
 /// How often a status is asked for.
-const ASK: Duration = Duration::from_millis(50);
+pub(super) const ASK: Duration = Duration::from_millis(50);
 /// How long one step may take, a cold start of three code servers included.
 const STEP_TIMEOUT: Duration = Duration::from_secs(45);
-const BROKEN_LINE: &str = "import a_module_that_nobody_has\n";
-
 /// Tells the whole story; all processes end and the folder goes whatever happens.
 pub(super) async fn tell(args: &DemoArgs, context: &Context) -> Result<ExitStatus, CommandError> {
     let failed =
@@ -47,10 +45,10 @@ pub(super) async fn tell(args: &DemoArgs, context: &Context) -> Result<ExitStatu
 }
 
 /// Everyone who takes part.
-struct Cast<'a> {
-    context: &'a Context,
-    project: Project,
-    fleet: &'a Fleet,
+pub(super) struct Cast<'a> {
+    pub(super) context: &'a Context,
+    pub(super) project: Project,
+    pub(super) fleet: &'a Fleet,
     dagster: bool,
 }
 
@@ -109,61 +107,12 @@ async fn act(
     cast.follow().await
 }
 
-/// Finds a `dagster`, and how it is to load the project.
-fn servers(
-    project: &Project,
-    context: &Context,
-) -> Result<Option<(PathBuf, Target)>, CommandError> {
-    let named = std::env::var_os("CODEVOL_DAGSTER").map(PathBuf::from);
-    if let Some(named) = named.as_ref().filter(|named| !named.is_file()) {
-        return Err(CommandError::environment(format!(
-            "CODEVOL_DAGSTER names `{}`, which is no file",
-            named.display()
-        )));
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let on_path = || {
-        std::env::split_paths(&path)
-            .map(|dir| dir.join("dagster"))
-            .find(|file| file.is_file())
-    };
-    let found = named.or_else(on_path);
-    Ok(match (found, project.target.clone()) {
-        (Some(dagster), Some(target)) => Some((dagster, target)),
-        (Some(_), None) => {
-            context.printer.line(
-                "no definitions were found in the tree: the agents run without code servers",
-            )?;
-            None
-        }
-        (None, _) => {
-            context.printer.line(
-                "no `dagster` on PATH (CODEVOL_DAGSTER=venv/bin/dagster names one): the agents run without code servers",
-            )?;
-            None
-        }
-    })
-}
-
-fn free_ports() -> Result<Vec<u16>, CommandError> {
-    // All are held at once, so that no two are the same.
-    let held: std::io::Result<Vec<TcpListener>> = (0..AGENTS)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
-        .collect();
-    let ports = held.and_then(|held| {
-        held.iter()
-            .map(|port| Ok(port.local_addr()?.port()))
-            .collect()
-    });
-    ports.map_err(|error| CommandError::failed("cannot find free ports").because(&error))
-}
-
 impl Cast<'_> {
-    fn say(&self, step: &str, what: &str) -> Result<(), CommandError> {
+    pub(super) fn say(&self, step: &str, what: &str) -> Result<(), CommandError> {
         self.context.printer.line(format_args!("{step:<8} {what}"))
     }
 
-    fn live(&self, status: &VolumeStatus) -> String {
+    pub(super) fn live(&self, status: &VolumeStatus) -> String {
         let live = status
             .nodes
             .iter()
@@ -179,7 +128,10 @@ impl Cast<'_> {
     }
 
     /// Waits until every node runs a release that is wanted, with evidence.
-    async fn live_at(&self, wanted: impl Fn(Seq) -> bool) -> Result<VolumeStatus, CommandError> {
+    pub(super) async fn live_at(
+        &self,
+        wanted: impl Fn(Seq) -> bool,
+    ) -> Result<VolumeStatus, CommandError> {
         let mut last = None;
         within("the release does not go live", ASK, async || {
             let status = self.fleet.status().await?;
@@ -203,7 +155,7 @@ impl Cast<'_> {
             .collect()
     }
 
-    fn append(&self, file: &Path, line: &str) -> Result<(), CommandError> {
+    pub(super) fn append(&self, file: &Path, line: &str) -> Result<(), CommandError> {
         let written = fs::OpenOptions::new()
             .append(true)
             .open(self.project.tree.join(file))
@@ -245,117 +197,6 @@ impl Cast<'_> {
         )
     }
 
-    /// With real code servers: an import that fails, and the way back.
-    async fn break_code(&self) -> Result<(), CommandError> {
-        let good = self.fleet.status().await?.live.unwrap_or_default();
-        let file = self.project.tree.join(&self.project.edited);
-        let whole = fs::read(&file)
-            .map_err(|error| CommandError::failed("cannot read the copy").because(&error))?;
-        self.append(&self.project.edited, BROKEN_LINE)?;
-        let began = Instant::now();
-        let mut last = None;
-        within("the servers do not come back", ASK, async || {
-            let status = self.fleet.status().await?;
-            let broken = status.quarantined.iter().any(|entry| entry.release > good);
-            let back = status.rollout.is_none()
-                && status
-                    .nodes
-                    .iter()
-                    .all(|node| node.release == Some(good) && node.state == NodeState::Live);
-            last = Some(status);
-            Ok(broken && back)
-        })
-        .await?;
-        let status = last.ok_or_else(|| CommandError::failed("nothing was heard of the source"))?;
-        let found = status
-            .quarantined
-            .iter()
-            .rfind(|entry| entry.release > good);
-        if let Some(found) = found {
-            let name = self.project.edited.display();
-            self.say(
-                "break",
-                &format!(
-                    "{name} saved with a bad import: {} on {}: {}",
-                    found.release, found.node, found.message
-                ),
-            )?;
-        }
-        let mended = fs::File::create(&file).and_then(|mut file| file.write_all(&whole));
-        mended.map_err(|error| CommandError::failed("cannot mend the copy").because(&error))?;
-        self.say(
-            "return",
-            &format!(
-                "after {}: the old definitions are served again",
-                units::elapsed(began.elapsed())
-            ),
-        )?;
-        self.context
-            .printer
-            .line(format_args!("back on {good} on {AGENTS} of {AGENTS}"))
-    }
-
-    /// Without code servers nothing can fail to load: a tree that goes away, and a rollback.
-    async fn break_tree(&self) -> Result<(), CommandError> {
-        let before = self.fleet.status().await?;
-        let good = before.live.unwrap_or_default();
-        let aside = self.project.tree.with_extension("aside");
-        let failed =
-            |error: std::io::Error| CommandError::failed("cannot move the copy").because(&error);
-        move_contents(&self.project.tree, &aside).map_err(failed)?;
-        let pushed = self
-            .fleet
-            .run(&["push", "-m", "an unmounted source"])
-            .await?;
-        let said = String::from_utf8_lossy(&pushed.stderr);
-        let said = said
-            .lines()
-            .find(|line| line.starts_with("error"))
-            .unwrap_or("error: none")
-            .to_owned();
-        self.say(
-            "break",
-            &format!(
-                "the tree is gone: push exits {} ({said})",
-                pushed.status.code().unwrap_or(-1)
-            ),
-        )?;
-        move_contents(&aside, &self.project.tree).map_err(failed)?;
-        let after = self.fleet.status().await?;
-        self.say(
-            "guard",
-            &format!("{}: nothing was published", self.live(&after)),
-        )?;
-
-        self.append(
-            &self.project.edited,
-            "# a change that turns out to be wrong\n",
-        )?;
-        let bad = self.live_at(|live| live > good).await?;
-        self.say("edit", &self.live(&bad))?;
-        let back = self
-            .fleet
-            .run(&["rollback", &good.to_string(), "-y", "-m", "demo"])
-            .await?;
-        if !back.status.success() {
-            let said = String::from_utf8_lossy(&back.stderr).trim().to_owned();
-            return Err(CommandError::failed("the rollback of the demo failed").cause(said));
-        }
-        let status = self
-            .live_at(|live| bad.live.is_none_or(|bad| live > bad))
-            .await?;
-        let seq = status.live.unwrap_or_default();
-        self.say(
-            "rollback",
-            &format!(
-                "{seq} has the tree of {good}; no file travelled; the volume is frozen until `thaw`"
-            ),
-        )?;
-        self.context
-            .printer
-            .line(format_args!("back on {seq} on {AGENTS} of {AGENTS}"))
-    }
-
     /// Follows edits by hand until Ctrl-C.
     async fn follow(&self) -> Result<ExitStatus, CommandError> {
         let tree = self.project.tree.display();
@@ -379,18 +220,8 @@ impl Cast<'_> {
     }
 }
 
-/// Moves what a folder holds into another, which is made; the folder itself stays.
-fn move_contents(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        fs::rename(entry.path(), to.join(entry.file_name()))?;
-    }
-    Ok(())
-}
-
 /// Waits for a state, and says what did not happen when it does not come.
-async fn within(
+pub(super) async fn within(
     what: &str,
     every: Duration,
     mut reached: impl AsyncFnMut() -> Result<bool, CommandError>,
