@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use codevol_peer::frame;
+pub(crate) use codevol_peer::key;
 use codevol_protocol::codec;
 use codevol_protocol::delta::{Plan, Position, byte_segments, plan_without};
 use codevol_protocol::id::{BlobId, FleetId, ManifestId, ReleaseId};
-use codevol_protocol::key::{PublicKey, SecretKey, Signature};
+use codevol_protocol::key::{PublicKey, Signature};
 use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::message::PushHead;
 use codevol_protocol::name::{Text, VolumeName};
@@ -22,10 +24,6 @@ pub(crate) const PUBLISHER: u8 = 3;
 pub(crate) const LAKE_PUBLISHER: u8 = 4;
 pub(crate) const REVOKED: u8 = 5;
 pub(crate) const STRANGER: u8 = 6;
-
-pub(crate) fn key(seed: u8) -> SecretKey {
-    SecretKey::from_seed(&[seed; 32])
-}
 
 pub(crate) fn pipes() -> VolumeName {
     "pipes".parse().unwrap()
@@ -230,11 +228,6 @@ impl Push {
 }
 
 /// A frame, whatever it holds.
-pub(crate) fn frame(bytes: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(bytes.len()).unwrap();
-    [&length.to_le_bytes()[..], bytes].concat()
-}
-
 /// An entry on the wire that no constructor of ours would make.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) enum RawEntry {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use codevol_agent::config::{AgentConfig, VolumeConfig};
 use codevol_agent::daemon::{Daemon, StartError};
 use codevol_agent::identity::{Enrolment, Identity};
+use codevol_peer::within;
 use codevol_protocol::call::{Call, Reply};
 use codevol_transport::control;
 use tempfile::TempDir;
@@ -16,7 +17,6 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::craft::{Crafted, OPERATOR, SOURCE, fleet, key, pipes, trust};
-use crate::wire::within;
 
 /// A running agent.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Streams that break the rules, or never end.
 
+use codevol_peer::{VIOLATION, frame, within};
 use codevol_protocol::codec;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::limits::{CONTROL_FRAME_BYTES_MAX, PUSH_FRAME_BYTES_MAX};
@@ -7,10 +8,10 @@ use codevol_protocol::message::{FromSource, Step};
 use quinn::VarInt;
 use tokio::task::JoinSet;
 
-use crate::craft::{Crafted, frame, lake, pipes};
+use crate::craft::{Crafted, lake, pipes};
 use crate::node::Node;
 use crate::scene::{Answer, Scene, files_at};
-use crate::wire::{Source, source_hello, within};
+use crate::wire::{Source, source_hello};
 
 /// What goes over a stream in the place of what should.
 type Bytes = Vec<u8>;
@@ -88,7 +89,7 @@ async fn a_message_before_hello_closes_the_link() {
         head: None,
     })
     .await;
-    assert_eq!(link.closed("before hello").await, crate::wire::VIOLATION);
+    assert_eq!(link.closed("before hello").await, VIOLATION);
     source.accept().await.greet().await;
     assert!(matches!(
         node.call(&codevol_protocol::call::Call::Status).await,

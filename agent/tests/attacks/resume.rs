@@ -2,13 +2,13 @@
 
 use std::fs;
 
+use codevol_peer::{VIOLATION, frame, within};
 use codevol_protocol::delta::Position;
 use codevol_protocol::message::Partial;
 use tokio::time::{Duration, sleep};
 
-use crate::craft::{Crafted, craft, frame};
+use crate::craft::{Crafted, craft};
 use crate::scene::Scene;
-use crate::wire::within;
 
 fn five() -> Crafted {
     let names: Vec<String> = (0..5).map(|n| format!("f{n}.py")).collect();
@@ -132,7 +132,7 @@ async fn a_start_beyond_what_is_there_is_asked_for() {
     for entry in [6, u64::MAX] {
         push.head.start = Position { entry, segment: 0 };
         scene.link.push(&push).await;
-        assert_eq!(scene.link.closed("beyond").await, crate::wire::VIOLATION);
+        assert_eq!(scene.link.closed("beyond").await, VIOLATION);
         scene.link = scene.source.accept().await;
         scene.link.greet().await;
     }

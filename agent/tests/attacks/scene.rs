@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use codevol_peer::{VIOLATION, within};
 use codevol_protocol::call::{Call, Reply};
 use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::message::{Failure, FromAgent, FromSource, Step};
@@ -10,7 +11,7 @@ use tokio::time::{Duration, sleep};
 
 use crate::craft::{Crafted, Push, craft, pipes};
 use crate::node::Node;
-use crate::wire::{Conn, Source, VIOLATION, within};
+use crate::wire::{Conn, Source};
 
 #[derive(Debug)]
 pub(crate) struct Scene {

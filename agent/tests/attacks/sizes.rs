@@ -67,7 +67,7 @@ async fn a_frame_over_the_limit_is_a_breach_before_its_bytes_are_there() {
     let mut scene = Scene::begin().await;
     let head = files_at(2, "two").push(None).frames().remove(0);
     let over = u32::try_from(PUSH_FRAME_BYTES_MAX + 1).unwrap();
-    let bytes = [&crate::craft::frame(&head)[..], &over.to_le_bytes()].concat();
+    let bytes = [&codevol_peer::frame(&head)[..], &over.to_le_bytes()].concat();
     let open = scene.link.push_open(&bytes).await;
     scene.closes("a manifest's frame over the limit").await;
     drop(open);

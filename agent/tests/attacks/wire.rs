@@ -1,37 +1,17 @@
 //! A source of our own making, down to the bytes of its streams.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
+use codevol_peer::{closed, frame, listening, within};
 use codevol_protocol::codec;
 use codevol_protocol::key::SecretKey;
 use codevol_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use codevol_protocol::message::{AgentHello, FromAgent, FromSource, MINOR, SourceHello};
 use codevol_protocol::name::Text;
 use codevol_transport::{FrameError, FrameReader};
-use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, ServerConfig};
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls13_signature_with_raw_key};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer, UnixTime};
-use rustls::server::AlwaysResolvesServerRawPublicKeys;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::sign::CertifiedKey;
-use rustls::version::TLS13;
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream};
 
-use crate::craft::{Push, SOURCE, frame, key};
-
-/// Longer than anything here takes; only a hang gets there.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(50);
-/// The close codes of the wire.
-pub(crate) const VIOLATION: u64 = 5;
-
-/// Waits for something that is to happen.
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let done = tokio::time::timeout(DEADLINE, future).await;
-    done.unwrap_or_else(|_| panic!("{what}: nothing happened"))
-}
+use crate::craft::{Push, SOURCE, key};
 
 /// Where the agent dials.
 #[derive(Debug)]
@@ -41,14 +21,14 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn bind() -> Self {
-        let config = server_config(&key(SOURCE));
+        let config = listening(&key(SOURCE));
         let endpoint = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
         Self { endpoint }
     }
 
     /// Holds this key from now on.
     pub(crate) fn turns_into(&self, key: &SecretKey) {
-        self.endpoint.set_server_config(Some(server_config(key)));
+        self.endpoint.set_server_config(Some(listening(key)));
     }
 
     pub(crate) fn addr(&self) -> SocketAddr {
@@ -134,79 +114,6 @@ impl Conn {
 
     /// Waits until the agent closes the connection, and returns its code.
     pub(crate) async fn closed(&self, what: &str) -> u64 {
-        match within(what, self.connection.closed()).await {
-            ConnectionError::ApplicationClosed(close) => close.error_code.into_inner(),
-            error => panic!("{what}: {error:?}"),
-        }
+        closed(&self.connection, what).await
     }
 }
-
-fn server_config(key: &SecretKey) -> ServerConfig {
-    let pkcs8 = [&PKCS8_PREFIX[..], &key.seed()[..]].concat();
-    let signer = ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(&pkcs8[..])).unwrap();
-    let spki = [&SPKI_PREFIX[..], key.public().as_bytes()].concat();
-    let key = Arc::new(CertifiedKey::new(vec![spki.into()], signer));
-    let provider = Arc::new(ring::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13])
-        .unwrap()
-        .with_client_cert_verifier(Arc::new(AnyKey(
-            ring::default_provider().signature_verification_algorithms,
-        )))
-        .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key)));
-    tls.alpn_protocols = vec![b"codevol/1".to_vec(), b"codevol-join/1".to_vec()];
-    ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()))
-}
-
-/// Takes any raw key whose holder signs with it.
-#[derive(Debug)]
-struct AnyKey(WebPkiSupportedAlgorithms);
-
-impl ClientCertVerifier for AnyKey {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, Error> {
-        let spki = SubjectPublicKeyInfoDer::from(cert.as_ref());
-        verify_tls13_signature_with_raw_key(message, &spki, dss, &self.0)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        true
-    }
-}
-
-const SPKI_PREFIX: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use codevol_peer::{DEADLINE, key, within};
 use codevol_protocol::call::{Call, Push, Reply};
 use codevol_protocol::evidence::Verdict;
 use codevol_protocol::key::{PublicKey, SecretKey};
@@ -19,24 +20,6 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::member::Member;
-
-/// Longer than anything here takes; only a hang gets there.
-const DEADLINE: Duration = Duration::from_secs(30);
-/// The close codes of the wire.
-pub(crate) const NOT_ENROLLED: u64 = 2;
-pub(crate) const REPLACED: u64 = 3;
-pub(crate) const REVOKED: u64 = 4;
-pub(crate) const VIOLATION: u64 = 5;
-
-/// Waits for something that is to happen.
-pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let done = tokio::time::timeout(DEADLINE, future).await;
-    done.unwrap_or_else(|_| panic!("{what}: nothing happened"))
-}
-
-pub(crate) fn key(seed: u8) -> SecretKey {
-    SecretKey::from_seed(&[seed; 32])
-}
 
 /// A running source, and a member that keeps to the rules.
 #[derive(Debug)]

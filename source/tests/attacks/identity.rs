@@ -4,21 +4,21 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
+use codevol_peer::{NOT_ENROLLED, REPLACED, REVOKED, closed, dial, key};
 use codevol_protocol::call::{Call, Reply};
 use codevol_source::identity::Identity;
 use codevol_transport::CloseCode;
 
-use crate::host::{Host, NOT_ENROLLED, REPLACED, REVOKED, key};
+use crate::host::Host;
 use crate::member::Member;
-use crate::raw;
 
 const NODE: u8 = 7;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_is_not_enrolled_is_closed_before_any_stream() {
     let mut host = Host::begin().await;
-    let stranger = raw::dial(host.at, &key(NODE), "codevol/1").await;
-    assert_eq!(raw::closed(&stranger, "stranger").await, NOT_ENROLLED);
+    let stranger = dial(host.at, &key(NODE), "codevol/1").await;
+    assert_eq!(closed(&stranger, "stranger").await, NOT_ENROLLED);
     // Strangers are no line of the journal.
     let journal = fs::read_to_string(host.state().join("journal/journal.jsonl")).unwrap();
     assert!(
@@ -46,8 +46,8 @@ async fn a_node_that_is_removed_is_cut_off_within_a_second_and_stays_out() {
         u32::from(CloseCode::Revoked),
         u32::try_from(REVOKED).unwrap()
     );
-    let again = raw::dial(host.at, &key(NODE), "codevol/1").await;
-    assert_eq!(raw::closed(&again, "removed").await, NOT_ENROLLED);
+    let again = dial(host.at, &key(NODE), "codevol/1").await;
+    assert_eq!(closed(&again, "removed").await, NOT_ENROLLED);
     host.survives("removed").await;
 }
 
@@ -59,10 +59,10 @@ async fn a_node_that_is_removed_while_it_connects_is_cut_off_too() {
         host.enrol(&name, &key).await;
         let name = name.parse().unwrap();
         let remove = Call::RemoveNode { name };
-        let dial = raw::dial(host.at, &key, "codevol/1");
+        let dial = dial(host.at, &key, "codevol/1");
         let (connection, reply) = tokio::join!(dial, host.call(&remove));
         assert!(matches!(reply, Reply::Done(_)), "{reply:?}");
-        let code = raw::closed(&connection, "removed").await;
+        let code = closed(&connection, "removed").await;
         assert!([NOT_ENROLLED, REVOKED].contains(&code), "{code}");
     }
     host.survives("removed").await;

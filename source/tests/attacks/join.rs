@@ -1,14 +1,14 @@
 //! Joiners with the wrong token, at the wrong door, or too late.
 
+use codevol_peer::{NOT_ENROLLED, VIOLATION, closed, dial, frame, key, within};
 use codevol_protocol::codec;
 use codevol_protocol::message::{Join, JoinReply, MINOR};
 use codevol_protocol::name::Text;
 use codevol_protocol::token::{Token, TokenSecret};
 use codevol_transport::{Alpn, CloseCode};
 
-use crate::host::{Host, NOT_ENROLLED, VIOLATION, join, key, within};
+use crate::host::{Host, join};
 use crate::member::hello;
-use crate::raw::{self, frame};
 
 const JOINER: u8 = 7;
 
@@ -33,8 +33,8 @@ async fn is_refused(host: &Host, token: &Token, name: Option<&str>, why: &str) {
 }
 
 async fn is_no_member(host: &Host) {
-    let connection = raw::dial(host.at, &key(JOINER), "codevol/1").await;
-    assert_eq!(raw::closed(&connection, "no member").await, NOT_ENROLLED);
+    let connection = dial(host.at, &key(JOINER), "codevol/1").await;
+    assert_eq!(closed(&connection, "no member").await, NOT_ENROLLED);
 }
 
 /// The token with one bit of its secret changed.
@@ -132,11 +132,11 @@ async fn each_call_is_good_at_its_own_door_alone() {
     assert_eq!(reason.code(), Some(CloseCode::Violation));
     host.noted("a token", ("violation", "member"), 1).await;
     // A member's hello at the joiners' door.
-    let connection = raw::dial(host.at, &key(JOINER + 1), "codevol-join/1").await;
+    let connection = dial(host.at, &key(JOINER + 1), "codevol-join/1").await;
     let (mut send, _receive) = connection.open_bi().await.unwrap();
     let greeting = frame(&codec::encode(&hello(Vec::new(), None)));
     send.write_all(&greeting).await.unwrap();
-    assert_eq!(raw::closed(&connection, "join door").await, VIOLATION);
+    assert_eq!(closed(&connection, "join door").await, VIOLATION);
     // The token was not spent on any of it.
     let reply = join(host.at, &key(JOINER), &token, None).await.unwrap();
     assert!(matches!(reply, JoinReply::Welcome(_)), "{reply:?}");
@@ -156,13 +156,13 @@ async fn a_call_that_is_none_lets_nobody_in() {
         ("silence", Vec::new(), false),
     ];
     for (what, bytes, ends) in cases {
-        let connection = raw::dial(host.at, &key(JOINER), "codevol-join/1").await;
+        let connection = dial(host.at, &key(JOINER), "codevol-join/1").await;
         let (mut send, _receive) = connection.open_bi().await.unwrap();
         drop(send.write_all(&bytes).await);
         if ends {
             send.finish().unwrap();
         }
-        assert_eq!(raw::closed(&connection, what).await, VIOLATION, "{what}");
+        assert_eq!(closed(&connection, what).await, VIOLATION, "{what}");
         is_no_member(&host).await;
     }
     host.survives("no call").await;
@@ -174,11 +174,11 @@ async fn a_call_cut_at_any_byte_lets_nobody_in_and_spends_nothing() {
     let token = host.invite("dag-01", 600).await;
     let good = frame(&codec::encode(&call(&token)));
     for cut in 1..good.len() {
-        let connection = raw::dial(host.at, &key(JOINER), "codevol-join/1").await;
+        let connection = dial(host.at, &key(JOINER), "codevol-join/1").await;
         let (mut send, _receive) = connection.open_bi().await.unwrap();
         send.write_all(&good[..cut]).await.unwrap();
         send.finish().unwrap();
-        assert_eq!(raw::closed(&connection, "cut").await, VIOLATION, "{cut}");
+        assert_eq!(closed(&connection, "cut").await, VIOLATION, "{cut}");
     }
     is_no_member(&host).await;
     let reply = join(host.at, &key(JOINER), &token, None).await.unwrap();

@@ -11,7 +11,6 @@
 
 mod host;
 mod member;
-mod raw;
 
 mod identity;
 mod join;

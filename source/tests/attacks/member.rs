@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use codevol_peer::within;
 use codevol_protocol::evidence::{Evidence, Verdict};
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::key::{PublicKey, SecretKey};
@@ -11,8 +12,6 @@ use codevol_protocol::message::{
 };
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_transport::{Alpn, CloseCode, Dialer, Link, LinkReader, LinkWriter};
-
-use crate::host::within;
 
 #[derive(Debug)]
 pub(crate) struct Member {

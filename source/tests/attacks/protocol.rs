@@ -1,5 +1,6 @@
 //! Members that break the rules: each loses its own connection, and no other.
 
+use codevol_peer::{VIOLATION, closed, dial, frame, key};
 use codevol_protocol::call::Call;
 use codevol_protocol::codec;
 use codevol_protocol::evidence::Verdict;
@@ -8,9 +9,8 @@ use codevol_protocol::limits::{CONTROL_FRAME_BYTES_MAX, HELD_MAX, MISSING_MAX};
 use codevol_protocol::message::{FromAgent, Report, Step};
 use codevol_transport::CloseCode;
 
-use crate::host::{Host, VIOLATION, key};
+use crate::host::Host;
 use crate::member::{Member, hello, pipes, report, staged, verified};
-use crate::raw::{self, frame};
 
 const BAD: u8 = 7;
 
@@ -75,7 +75,7 @@ async fn a_control_stream_that_is_none_closes_that_one_connection() {
         ("nothing but an end", Vec::new(), true),
     ];
     for (done, (what, bytes, ends)) in (1..).zip(cases) {
-        let connection = raw::dial(host.at, &key(BAD), "codevol/1").await;
+        let connection = dial(host.at, &key(BAD), "codevol/1").await;
         let (mut send, _receive) = connection.open_bi().await.unwrap();
         if bytes.is_empty() {
             // A stream of which nothing was sent is not noticed but by its end.
@@ -85,7 +85,7 @@ async fn a_control_stream_that_is_none_closes_that_one_connection() {
         if ends {
             drop(send.finish());
         }
-        assert_eq!(raw::closed(&connection, what).await, VIOLATION, "{what}");
+        assert_eq!(closed(&connection, what).await, VIOLATION, "{what}");
         host.noted(what, ("violation", "bad"), done).await;
         host.survives(what).await;
     }
@@ -167,14 +167,14 @@ async fn a_node_that_never_says_hello_is_closed() {
     let mut host = Host::begin().await;
     host.enrol("bad", &key(BAD)).await;
     host.enrol("worse", &key(BAD + 1)).await;
-    let silent = raw::dial(host.at, &key(BAD), "codevol/1").await;
-    let halting = raw::dial(host.at, &key(BAD + 1), "codevol/1").await;
+    let silent = dial(host.at, &key(BAD), "codevol/1").await;
+    let halting = dial(host.at, &key(BAD + 1), "codevol/1").await;
     let (mut send, _receive) = halting.open_bi().await.unwrap();
     send.write_all(&[200, 0]).await.unwrap();
     // Meanwhile the others go on.
     host.survives("mute").await;
-    assert_eq!(raw::closed(&silent, "mute").await, VIOLATION);
-    assert_eq!(raw::closed(&halting, "halting").await, VIOLATION);
+    assert_eq!(closed(&silent, "mute").await, VIOLATION);
+    assert_eq!(closed(&halting, "halting").await, VIOLATION);
     host.noted("mute", ("violation", "bad"), 1).await;
     host.noted("halting", ("violation", "worse"), 1).await;
     host.survives("closed").await;
@@ -184,7 +184,7 @@ async fn a_node_that_never_says_hello_is_closed() {
 async fn a_node_that_opens_streams_without_end_and_reads_nothing_harms_nobody() {
     let mut host = Host::begin().await;
     host.enrol("bad", &key(BAD)).await;
-    let connection = raw::dial(host.at, &key(BAD), "codevol/1").await;
+    let connection = dial(host.at, &key(BAD), "codevol/1").await;
     let (mut send, receive) = connection.open_bi().await.unwrap();
     let greeting = frame(&codec::encode(&hello(Vec::new(), None)));
     send.write_all(&greeting).await.unwrap();

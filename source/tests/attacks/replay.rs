@@ -1,9 +1,10 @@
 //! A release that was found broken is not sent or activated again by itself.
 
+use codevol_peer::key;
 use codevol_protocol::evidence::Verdict;
 use codevol_protocol::message::{FromSource, Step};
 
-use crate::host::{Host, key};
+use crate::host::Host;
 use crate::member::{Member, report, verification};
 
 #[tokio::test(flavor = "multi_thread")]

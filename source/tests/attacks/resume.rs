@@ -1,10 +1,11 @@
 //! A transfer that was cut short goes on where the agent says; what it says is not trusted.
 
+use codevol_peer::key;
 use codevol_protocol::delta::Position;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::message::Partial;
 
-use crate::host::{Host, key};
+use crate::host::Host;
 use crate::member::Member;
 
 const NODE: u8 = 7;
