@@ -1,71 +1,18 @@
 //! What an operator asks a daemon, over its control socket. A reply may be several: events first,
 //! then the one that ends the call.
 
-use std::str::FromStr;
+mod failure;
+mod release_ref;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::ReleaseId;
+pub use self::failure::{CallFailure, FailureSort};
+pub use self::release_ref::{InvalidReleaseRef, ReleaseRef};
 use crate::key::PublicKey;
 use crate::name::{NodeName, Text, VolumeName};
 use crate::path::RelPath;
 use crate::release::{Seq, UnixMillis};
 use crate::status::{Event, Outcome, ReleaseStatus, Skipped, Status};
-
-/// A release as a person names it: `r42`, `42`, or the beginning of its id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ReleaseRef {
-    /// By its place.
-    Seq(Seq),
-    /// By the first hex digits of its id, eight at least.
-    Prefix(String),
-}
-
-/// The text names no release.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no release: write `r42`, or 8 or more hex digits of its id", .0.escape_debug())]
-pub struct InvalidReleaseRef(String);
-
-impl FromStr for ReleaseRef {
-    type Err = InvalidReleaseRef;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if let Some(digits) = text.strip_prefix('r')
-            && let Ok(seq) = digits.parse()
-        {
-            return Ok(Self::Seq(Seq(seq)));
-        }
-        if text.len() < 8
-            && let Ok(seq) = text.parse()
-        {
-            return Ok(Self::Seq(Seq(seq)));
-        }
-        if (8..=64).contains(&text.len()) && text.bytes().all(hex) {
-            return Ok(Self::Prefix(text.to_owned()));
-        }
-        Err(InvalidReleaseRef(text.to_owned()))
-    }
-}
-
-impl std::fmt::Display for ReleaseRef {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Seq(seq) => seq.fmt(f),
-            Self::Prefix(prefix) => f.pad(prefix),
-        }
-    }
-}
-
-impl ReleaseRef {
-    /// Whether this is the release that is meant.
-    #[must_use]
-    pub fn names(&self, seq: Seq, id: &ReleaseId) -> bool {
-        match self {
-            Self::Seq(wanted) => *wanted == seq,
-            Self::Prefix(prefix) => id.to_string().starts_with(prefix),
-        }
-    }
-}
 
 /// What may be asked. Where a volume is not named there must be only one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -328,95 +275,15 @@ pub struct IgnoredPath {
     pub from: Option<Text>,
 }
 
-/// Why a call was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct CallFailure {
-    /// What sort of failure: it decides the exit code.
-    pub sort: FailureSort,
-    /// One word, for scripts: `frozen`, `blast-guard`, `not-found` ...
-    pub kind: Text,
-    /// What failed, in a sentence.
-    pub message: Text,
-    /// Why, outermost first.
-    pub causes: Vec<Text>,
-    /// What to do about it.
-    pub hint: Option<Text>,
-}
-
-/// Sorts of failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FailureSort {
-    /// It went wrong.
-    Failed,
-    /// The words of the call are off.
-    Usage,
-    /// A rule forbids it as things stand.
-    Refused,
-    /// Someone needed for it does not answer.
-    Unavailable,
-    /// The caller may not.
-    Denied,
-    /// The configuration or the environment forbids it.
-    Configuration,
-}
-
-impl CallFailure {
-    /// Makes a failure without causes.
-    #[must_use]
-    pub fn new(sort: FailureSort, kind: &str, message: impl Into<String>) -> Self {
-        Self {
-            sort,
-            kind: Text::cut(kind),
-            message: Text::cut(message),
-            causes: Vec::new(),
-            hint: None,
-        }
-    }
-
-    /// Adds what to do about it.
-    #[must_use]
-    pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(Text::cut(hint)),
-            ..self
-        }
-    }
-
-    /// Adds an error and all that caused it.
-    #[must_use]
-    pub fn caused_by(mut self, error: &dyn std::error::Error) -> Self {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            self.causes.push(Text::cut(error.to_string()));
-            next = error.source();
-        }
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_named_by_seq_or_by_its_id() {
-        let id = ReleaseId::of(b"x");
-        for text in ["r42", "42", &id.short(), &id.to_string()] {
-            let named: ReleaseRef = text.parse().unwrap();
-            assert!(named.names(Seq(42), &id), "{text}");
-        }
-        assert!(!"r41".parse::<ReleaseRef>().unwrap().names(Seq(42), &id));
-        for bad in ["", "r", "x42", "abcdefg", "r-1", "ABCDEF12", "12 "] {
-            assert!(bad.parse::<ReleaseRef>().is_err(), "{bad:?} was taken");
-        }
-    }
-
-    #[test]
     fn an_empty_reply_survives_the_wire() {
         let failure = CallFailure::new(FailureSort::Refused, "frozen", "volume is frozen")
             .hint("codevol thaw")
-            .caused_by(&InvalidReleaseRef("x".to_owned()));
+            .caused_by(&"x".parse::<ReleaseRef>().unwrap_err());
         let reply = Reply::Failed(failure);
         let bytes = crate::codec::encode(&reply);
         assert_eq!(crate::codec::decode::<Reply>(&bytes), Ok(reply));
