@@ -1,39 +1,43 @@
 //! An agent: its root, its configuration, its daemon.
 
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::binary::codevol;
 use crate::place::Place;
-use crate::{Address, Ended, FleetStatus, Process, Relay, Source, wait_for};
+use crate::{Address, Ended, Host, Relay, Source};
 
 /// An agent's host.
 #[derive(Debug)]
 pub struct Agent {
-    process: Option<Process>,
-    name: String,
-    folder: PathBuf,
+    host: Host,
     root: PathBuf,
-    env: Vec<(String, String)>,
-    place: Arc<Place>,
+}
+
+impl Deref for Agent {
+    type Target = Host;
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl DerefMut for Agent {
+    fn deref_mut(&mut self) -> &mut Host {
+        &mut self.host
+    }
 }
 
 impl Agent {
     /// Makes the host of an agent, which is no member yet.
     #[must_use]
     pub fn new(place: &Arc<Place>, name: &str) -> Self {
-        let folder = place.folder(name);
+        let host = Host::new(place, "agent", name);
         Self {
-            process: None,
-            name: name.to_owned(),
-            root: folder.join("root"),
-            folder,
-            env: Vec::new(),
-            place: Arc::clone(place),
+            root: host.folder().join("root"),
+            host,
         }
     }
 
@@ -76,85 +80,19 @@ impl Agent {
     #[must_use]
     pub fn run_join(&self, token: &str, more: &[&str]) -> Ended {
         let root = self.root.to_str().expect("the path is text");
-        let join = ["join", token, "--root", root, "--name", &self.name];
+        let join = ["join", token, "--root", root, "--name", self.name()];
         self.run(&[&join, more].concat())
-    }
-
-    /// Sets a value of its configuration, as `VOLUME__0__KEEP`.
-    pub fn set(&mut self, key: &str, value: &str) {
-        self.env.push((format!("CODEVOL_{key}"), value.to_owned()));
     }
 
     /// Starts the daemon, and waits until it answers.
     pub fn start(&mut self) {
-        self.spawn();
-        wait_for("the agent answers", || {
-            assert!(
-                self.process().is_running(),
-                "the agent ended:\n{}",
-                self.process().log()
-            );
-            let health = self.run(&["health"]);
-            (health.code == Some(0))
-                .then_some(())
-                .ok_or_else(|| health.to_string())
-        });
-    }
-
-    /// Starts the daemon, whatever becomes of it.
-    pub fn spawn(&mut self) {
-        let mut command = self.command();
-        command.arg("agent");
-        self.process = Some(Process::start(&self.name, &self.place.logs(), command));
-    }
-
-    /// Returns the daemon.
-    ///
-    /// # Panics
-    /// When it was not started.
-    pub fn process(&mut self) -> &mut Process {
-        self.process.as_mut().expect("the agent was started")
-    }
-
-    /// Runs `codevol` with this agent's configuration.
-    #[must_use]
-    pub fn run(&self, args: &[&str]) -> Ended {
-        let mut command = self.command();
-        command.args(args);
-        Ended::run(command)
-    }
-
-    /// Returns a command that runs `codevol` with this agent's configuration.
-    #[must_use]
-    pub fn command(&self) -> Command {
-        let mut command = codevol(&self.folder);
-        let env = self.env.iter().map(|(key, value)| (key, value));
-        command.envs(env).arg("-C").arg(self.file());
-        command
-    }
-
-    /// Returns how it stands by its own account.
-    #[must_use]
-    pub fn status(&self) -> FleetStatus {
-        FleetStatus(self.run(&["status", "--json"]).exits(0).json())
-    }
-
-    /// Returns its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
+        self.start_until(&["health"]);
     }
 
     /// Returns the folder that holds `current`.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
-    }
-
-    /// Returns the configuration file.
-    #[must_use]
-    pub fn file(&self) -> PathBuf {
-        self.folder.join("codevol.toml")
     }
 
     /// Returns what `readlink current` prints; nothing before the first release.

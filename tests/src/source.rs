@@ -1,22 +1,31 @@
 //! A source: its tree, its configuration, its daemon.
 
 use std::fs;
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 
-use crate::binary::codevol;
 use crate::place::{Place, save};
-use crate::{Ended, FleetStatus, Process, wait_for};
+use crate::{FleetStatus, Host, wait_for};
 
 /// A source host.
 #[derive(Debug)]
 pub struct Source {
-    process: Option<Process>,
+    host: Host,
     tree: PathBuf,
-    folder: PathBuf,
-    env: Vec<(String, String)>,
-    place: Arc<Place>,
+}
+
+impl Deref for Source {
+    type Target = Host;
+    fn deref(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl DerefMut for Source {
+    fn deref_mut(&mut self) -> &mut Host {
+        &mut self.host
+    }
 }
 
 impl Source {
@@ -24,11 +33,8 @@ impl Source {
     #[must_use]
     pub fn new(place: &Arc<Place>, tree: &str) -> Self {
         Self {
-            process: None,
+            host: Host::new(place, "source", "source"),
             tree: place.folder(tree),
-            folder: place.folder("source"),
-            env: Vec::new(),
-            place: Arc::clone(place),
         }
     }
 
@@ -48,67 +54,18 @@ impl Source {
         source
     }
 
-    /// Sets a value of its configuration, as `VOLUME__0__WATCH__SETTLE`.
-    pub fn set(&mut self, key: &str, value: &str) {
-        self.env.push((format!("CODEVOL_{key}"), value.to_owned()));
-    }
-
     /// Starts the daemon, and waits until it has scanned its tree.
     pub fn start(&mut self) {
-        let mut command = self.command();
-        command.arg("source");
-        self.process = Some(Process::start("source", &self.place.logs(), command));
-        wait_for("the source is ready", || {
-            assert!(
-                self.process().is_running(),
-                "the source ended:\n{}",
-                self.process().log()
-            );
-            let health = self.run(&["health", "--ready"]);
-            (health.code == Some(0))
-                .then_some(())
-                .ok_or_else(|| health.to_string())
-        });
+        self.start_until(&["health", "--ready"]);
         // After a restart the agents are to find it where it was.
         let listen = self.listen();
         self.set("LISTEN", &listen);
-    }
-
-    /// Returns the daemon.
-    ///
-    /// # Panics
-    /// When it was not started.
-    pub fn process(&mut self) -> &mut Process {
-        self.process.as_mut().expect("the source was started")
     }
 
     /// Kills the daemon, as a crash does, and starts it again.
     pub fn crash_and_restart(&mut self) {
         self.process().kill();
         self.start();
-    }
-
-    /// Runs `codevol` with this source's configuration.
-    #[must_use]
-    pub fn run(&self, args: &[&str]) -> Ended {
-        let mut command = self.command();
-        command.args(args);
-        Ended::run(command)
-    }
-
-    /// Returns a command that runs `codevol` with this source's configuration.
-    #[must_use]
-    pub fn command(&self) -> Command {
-        let mut command = codevol(&self.folder);
-        let env = self.env.iter().map(|(key, value)| (key, value));
-        command.envs(env).arg("-C").arg(self.file());
-        command
-    }
-
-    /// Returns how the fleet stands.
-    #[must_use]
-    pub fn status(&self) -> FleetStatus {
-        FleetStatus(self.run(&["status", "--json"]).exits(0).json())
     }
 
     /// Returns a token for one agent.
@@ -140,18 +97,6 @@ impl Source {
     #[must_use]
     pub fn tree(&self) -> &Path {
         &self.tree
-    }
-
-    /// Returns the configuration file.
-    #[must_use]
-    pub fn file(&self) -> PathBuf {
-        self.folder.join("codevol.toml")
-    }
-
-    /// Returns the place it is in.
-    #[must_use]
-    pub const fn place(&self) -> &Arc<Place> {
-        &self.place
     }
 
     /// Waits for a state of the fleet, and returns it.
