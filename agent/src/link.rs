@@ -132,6 +132,8 @@ impl LinkError {
 impl LinkTask {
     /// Keeps the link up until the daemon stops.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        // Without this task the daemon is of no use: however it ends, by a panic too, all end.
+        let _stop = shutdown.clone().drop_guard();
         let dialer = Dialer::new(&self.identity.node);
         let mut backoff = Backoff::default();
         while !shutdown.is_cancelled() {
@@ -242,7 +244,9 @@ impl LinkTask {
                 Some(received) = pushes.join_next() => match received {
                     Ok(Err(error)) if error.is_violation() => return Err(LinkError::Push(error)),
                     Ok(Err(error)) => warn!(error = %Chain(&error), "push failed"),
-                    Ok(Ok(())) | Err(_) => {}
+                    Ok(Ok(())) => {}
+                    // The source sees no progress, and goes on without this node.
+                    Err(ended) => error!(error = %ended, "receiving a push was broken off"),
                 },
                 message = reader.read::<FromSource>() => match message? {
                     Some(message) => {

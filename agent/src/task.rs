@@ -128,6 +128,8 @@ impl VolumeTask {
 
     /// Runs until the daemon stops.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        // Without this task the daemon is of no use: however it ends, by a panic too, all end.
+        let _stop = shutdown.clone().drop_guard();
         if let Some(active) = self.active() {
             self.verify(active, Purpose::Check);
         }

@@ -18,6 +18,9 @@ mod rollback;
 mod task;
 mod watched;
 
+#[cfg(test)]
+mod tests;
+
 pub use append::{PublishError, Signer};
 pub use handle::{PublisherHandle, SourceView};
 pub use request::ROLLOUT_TIMEOUT_MS;

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 pub use self::running::{Entered, Sessions};
 use crate::fleet::{FleetHandle, SessionCommand, SessionId};
@@ -197,8 +197,11 @@ impl Session {
                     None => return Ok(()),
                 },
                 Some(ended) = self.pushes.join_next() => {
-                    if let Ok((pushed, result)) = ended {
-                        self.pushed(&pushed, result, node);
+                    match ended {
+                        Ok((pushed, result)) => self.pushed(&pushed, result, node),
+                        // A newer push took its place.
+                        Err(ended) if ended.is_cancelled() => {}
+                        Err(ended) => error!(%node, error = %ended, "a push was broken off"),
                     }
                 }
                 message = reader.read::<FromAgent>() => match message? {

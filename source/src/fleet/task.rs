@@ -114,6 +114,8 @@ impl FleetTask {
 
     /// Runs until the daemon stops.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        // Without this task the daemon is of no use: however it ends, by a panic too, all end.
+        let _stop = shutdown.clone().drop_guard();
         for release in self.history.releases() {
             // One that the machine was not told of before the last stop: what made it says who
             // wanted it.

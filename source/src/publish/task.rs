@@ -22,7 +22,7 @@ use crate::git::GitDir;
 use crate::history::{History, Published};
 use crate::journal::Line;
 use crate::scan::Scanner;
-use crate::watch::Watcher;
+use crate::watch::{Hint, Watcher};
 
 /// How many requests may wait for the task.
 const INBOX_MAX: usize = 64;
@@ -108,8 +108,10 @@ impl PublisherTask {
         Ok((task, handle))
     }
 
-    /// Runs until the daemon stops.
+    /// Runs until the daemon stops, and stops it where the tree cannot be watched.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        // Without this task the daemon is of no use: however it ends, by a panic too, all end.
+        let _stop = shutdown.clone().drop_guard();
         self.git_dir = GitDir::find(&self.config.path).await;
         let watcher = Watcher::start(
             &self.config.path,
@@ -145,13 +147,7 @@ impl PublisherTask {
                     None => break,
                 },
                 () = due => {
-                    // What waits tells of changes before this moment: a tree of which it is not
-                    // known yet that it moves is not quiet, and half of a checkout is no release.
-                    for _ in 0..hints.len() {
-                        if let Ok(hint) = hints.try_recv() {
-                            self.hinted(hint);
-                        }
-                    }
+                    self.take_in(&mut hints);
                     self.ask_git();
                     if self.settle.ready(Instant::now()) {
                         self.settled(&watcher).await;
@@ -181,5 +177,15 @@ impl PublisherTask {
 
     pub(super) fn line(&self, action: &'static str) -> Line {
         Line::new(action).volume(&self.config.name)
+    }
+
+    /// Takes in the hints that wait. They tell of changes before this moment: a tree of which it is
+    /// not known yet that it moves is not quiet, and half of a checkout is no release.
+    fn take_in(&mut self, hints: &mut mpsc::Receiver<Hint>) {
+        for _ in 0..hints.len() {
+            if let Ok(hint) = hints.try_recv() {
+                self.hinted(hint);
+            }
+        }
     }
 }
