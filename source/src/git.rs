@@ -2,6 +2,7 @@
 //!
 //! git is asked by running it, with a deadline. A tree without git, a machine without git and a
 //! repository that git refuses to read (`safe.directory`) are all the same here: nothing to say.
+//! [`is_expected`] tells the first from the others.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -60,6 +61,12 @@ impl GitDir {
     pub(crate) fn is_sign(name: &[u8]) -> bool {
         AT_WORK.iter().any(|sign| sign.as_bytes() == name)
     }
+}
+
+/// Whether a repository seems to begin at the tree or above it, whatever git says of it.
+pub(crate) fn is_expected(root: &Path) -> bool {
+    let has_git = |dir: &Path| dir.join(".git").symlink_metadata().is_ok();
+    root.ancestors().any(has_git)
 }
 
 /// Asks git where the tree stands. Only what lies in the tree counts as a difference.

@@ -49,10 +49,21 @@ async fn a_tree_is_described_by_commit_branch_and_its_own_changes() {
 }
 
 #[tokio::test]
+async fn a_repository_that_git_does_not_read_is_told_from_no_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    File::create(dir.path().join(".git")).unwrap();
+    let sub = dir.path().join("sub");
+    fs::create_dir(&sub).unwrap();
+    assert_eq!(GitDir::find(&sub).await, None);
+    assert!(is_expected(&sub));
+}
+
+#[tokio::test]
 async fn a_tree_without_git_or_without_a_commit_has_nothing_to_say() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(describe(dir.path()).await, None);
     assert_eq!(GitDir::find(dir.path()).await, None);
+    assert!(!is_expected(dir.path()));
     git(dir.path(), &["init", "-q"]);
     assert_eq!(describe(dir.path()).await, None);
     assert!(GitDir::find(dir.path()).await.is_some());

@@ -1,6 +1,5 @@
 //! From a scanned tree to a release of which the fleet and the journal know.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use codevol_protocol::name::Text;
@@ -64,8 +63,7 @@ impl PublisherTask {
     /// Asks git where the tree stands. Where no repository can be, that is known without running it:
     /// one that was made since the start is found all the same.
     async fn describe(&self) -> Option<Git> {
-        let has_git = |dir: &Path| dir.join(".git").symlink_metadata().is_ok();
-        if self.git_dir.is_none() && !self.config.path.ancestors().any(has_git) {
+        if self.git_dir.is_none() && !git::is_expected(&self.config.path) {
             return None;
         }
         git::describe(&self.config.path).await

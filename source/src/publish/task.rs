@@ -10,7 +10,7 @@ use codevol_protocol::settle::{Input, Settle, SettleConfig};
 use codevol_store::recorder::Recorder;
 use tokio::sync::{mpsc, watch as watched};
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, warn};
 
 use super::append::{PublishError, Signer};
 use super::collect;
@@ -18,7 +18,7 @@ use super::handle::{PublisherHandle, Request, SourceView};
 use super::look::Dirty;
 use crate::config::VolumeConfig;
 use crate::fleet::FleetHandle;
-use crate::git::GitDir;
+use crate::git::{self, GitDir};
 use crate::history::{History, Published};
 use crate::journal::Line;
 use crate::scan::Scanner;
@@ -112,7 +112,7 @@ impl PublisherTask {
     pub async fn run(mut self, shutdown: CancellationToken) {
         // Without this task the daemon is of no use: however it ends, by a panic too, all end.
         let _stop = shutdown.clone().drop_guard();
-        self.git_dir = GitDir::find(&self.config.path).await;
+        self.git_dir = self.find_git().await;
         let watcher = Watcher::start(
             &self.config.path,
             self.config.watch.mode,
@@ -177,6 +177,18 @@ impl PublisherTask {
 
     pub(super) fn line(&self, action: &'static str) -> Line {
         Line::new(action).volume(&self.config.name)
+    }
+
+    async fn find_git(&self) -> Option<GitDir> {
+        let tree = &self.config.path;
+        let found = GitDir::find(tree).await;
+        if found.is_none() && git::is_expected(tree) {
+            warn!(
+                volume = %self.config.name, tree = %tree.display(),
+                "git does not answer for the tree: releases bear no commit, and half of a checkout may be published; `git status` there, as this user, says why"
+            );
+        }
+        found
     }
 
     /// Takes in the hints that wait. They tell of changes before this moment: a tree of which it is
