@@ -129,6 +129,7 @@ impl ControlListener {
                 }
             };
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+                warn!("control socket turned a caller away: it serves as many as it may");
                 continue;
             };
             match author(&stream) {
