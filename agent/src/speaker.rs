@@ -18,15 +18,6 @@ impl Speaker {
         *self.outbox.lock().unwrap_or_else(PoisonError::into_inner) = outbox;
     }
 
-    /// Whether there is a link.
-    #[must_use]
-    pub fn is_linked(&self) -> bool {
-        self.outbox
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
-    }
-
     /// Says a message, and waits while the link is busy.
     pub async fn say(&self, message: FromAgent) {
         let outbox = self

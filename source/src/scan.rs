@@ -95,16 +95,6 @@ pub struct Ignored {
     pub verdict: Verdict,
 }
 
-/// Reads the rules of a tree, and no file but the ignore files.
-///
-/// # Errors
-/// When the tree cannot be walked or its rules cannot be read.
-pub fn load_rules(root: &Path, config_ignore: &[String]) -> Result<Arc<Rules>, ScanError> {
-    let mut scanner = Scanner::open(root, config_ignore, None)?;
-    scanner.walk_all()?;
-    Ok(scanner.rules)
-}
-
 impl Scanner {
     /// Opens the root, and keeps it open: whatever is put in its place later is noticed.
     ///

@@ -121,12 +121,6 @@ impl Link {
         }
     }
 
-    /// Returns the round-trip time as it is estimated now.
-    #[must_use]
-    pub fn rtt(&self) -> Duration {
-        self.connection.rtt()
-    }
-
     /// Returns the bytes of UDP payload that this side has (sent, received) since the dial.
     #[must_use]
     pub fn udp_bytes(&self) -> (u64, u64) {
