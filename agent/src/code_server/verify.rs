@@ -69,8 +69,11 @@ impl CodeServer {
             .memory
             .as_ref()
             .is_some_and(|memory| memory.unanswered > 0);
-        if id.is_some() && id == expected.known_server_id && !pending {
-            start.since = Since::Known(id.unwrap_or_default());
+        if let Some(id) = &id
+            && expected.known_server_id.as_ref() == Some(id)
+            && !pending
+        {
+            start.since = Since::Known(id.clone());
             return Ok(start);
         }
         let memory = self.remember(expected.flip, id.clone());

@@ -77,7 +77,8 @@ impl PublisherTask {
         Err(PublishError::Moved)
     }
 
-    /// After a root was replaced, the one that stands there now is the tree.
+    /// After a root was replaced, the one that stands there now is the tree. Where none stands there,
+    /// the next look fails as this one did.
     fn reopen(&mut self) {
         let opened = Scanner::open(
             &self.config.path,
