@@ -7,7 +7,7 @@ use std::sync::Arc;
 use codevol_protocol::id::FleetId;
 use codevol_protocol::key::SecretKey;
 use codevol_protocol::name::{Text, VolumeName};
-use codevol_store::state::Document;
+use codevol_store::register::Register;
 use codevol_store::state_dir::StateDir;
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ async fn a_source_that_cannot_watch_its_tree_stops() {
     let (_fleet_task, fleet) = FleetTask::new(FleetParts {
         volume: volume.clone(),
         history: history.clone(),
-        document: Document::create(&dir, "rollout.json", "rollout", Default::default()).unwrap(),
+        saved: Register::create(&dir, "rollout", "codevol.rollout/1", Default::default()).unwrap(),
         journal: state.journal().clone(),
         enrolled: BTreeSet::new(),
         failed: shutdown.clone(),
