@@ -10,7 +10,7 @@ use codevol_protocol::message::{CodeServerReport, Failure, Verification};
 use codevol_protocol::name::Text;
 use serde::{Deserialize, Serialize};
 
-use crate::code_server::{CodeServer, Expected, Verified};
+use crate::code_server::{CodeServer, Expected, LoadFailure, Verified};
 
 /// The name of the document's schema.
 pub const PROVEN_SCHEMA: &str = "codevol.proven/1";
@@ -115,15 +115,54 @@ fn failure(worst: &Verified) -> Failure {
         .map(|(file, line)| Text::cut(format!("{file}:{line}")));
     failure.traceback = Some(error.traceback.clone());
     failure.hidden_frames = error.hidden_frames;
-    failure.hint = advice.or_else(|| hint(error.message.as_str()));
+    failure.hint = advice.or_else(|| hint(error));
     failure
 }
 
 /// Says what a person would ask first.
-fn hint(message: &str) -> Option<Text> {
-    message.contains("ModuleNotFoundError").then(|| {
-        Text::cut(
-            "that server's Python lacks a module the release imports; codevol sends code, not packages",
-        )
+fn hint(error: &LoadFailure) -> Option<Text> {
+    error.message.as_str().contains("ModuleNotFoundError").then(|| {
+        let python = error.python.as_ref();
+        let python = python.map_or_else(String::new, |python| format!(" ({python})"));
+        Text::cut(format!(
+            "that server's Python{python} lacks a package the release imports; codevol sends code, \
+             not packages"
+        ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raised(message: &str, python: Option<&str>) -> LoadFailure {
+        LoadFailure {
+            message: Text::cut(message),
+            traceback: Text::default(),
+            hidden_frames: 0,
+            location: None,
+            python: python.map(Text::cut),
+        }
+    }
+
+    #[test]
+    fn a_missing_package_is_told_with_the_python_that_lacks_it() {
+        let told = |message, python| hint(&raised(message, python)).map(String::from);
+        let missing = "ModuleNotFoundError: No module named 'polars'";
+        assert_eq!(
+            told(missing, Some("/opt/venv, 3.11")).as_deref(),
+            Some(
+                "that server's Python (/opt/venv, 3.11) lacks a package the release imports; \
+                 codevol sends code, not packages"
+            )
+        );
+        assert_eq!(
+            told(missing, None).as_deref(),
+            Some(
+                "that server's Python lacks a package the release imports; codevol sends code, \
+                 not packages"
+            )
+        );
+        assert_eq!(told("NameError: name 'x' is not defined", None), None);
+    }
 }

@@ -224,7 +224,12 @@ where
 }
 
 fn not_reached(error: io::Error) -> CallError {
-    CallError::NotReached(Text::cut(error.to_string()))
+    let text = error.to_string();
+    // The number of a system's error says nothing that its words do not.
+    let words = text
+        .split_once(" (os error ")
+        .map_or(&*text, |(words, _)| words);
+    CallError::NotReached(Text::cut(words))
 }
 
 fn lost(error: &dyn std::error::Error) -> CallError {

@@ -17,6 +17,9 @@ pub struct LoadFailure {
     pub hidden_frames: u32,
     /// Where in the tree it happened: file and line.
     pub location: Option<(Text, u32)>,
+    /// The server's Python environment and its version, `/opt/venv, 3.11`, as far as Dagster's own
+    /// frames tell.
+    pub python: Option<Text>,
 }
 
 impl LoadFailure {
@@ -27,6 +30,7 @@ impl LoadFailure {
             traceback: Text::default(),
             hidden_frames: 0,
             location: None,
+            python: None,
         }
     }
 
@@ -54,6 +58,9 @@ impl LoadFailure {
             traceback: Text::cut(traceback),
             hidden_frames: u32::try_from(all - kept.len()).unwrap_or(u32::MAX),
             location: location.map(|(file, line)| (Text::cut(file), line)),
+            python: chain(error)
+                .flat_map(|error| &error.stack)
+                .find_map(|frame| python_of(frame_of(frame)?.0)),
         }
     }
 }
@@ -109,16 +116,31 @@ fn is_users(frame: &str) -> bool {
     located(frame).is_some()
 }
 
+/// Returns the environment in which a file of Dagster is installed, and its version of Python:
+/// `/opt/venv/lib/python3.11/site-packages/dagster/x.py` lies in that of `/opt/venv`.
+fn python_of(path: &str) -> Option<Text> {
+    let (library, file) = installed(path)?;
+    let (environment, python) = library.rsplit_once("/lib/python")?;
+    let is_version =
+        python.contains('.') && python.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    (is_version && file.starts_with("dagster"))
+        .then(|| Text::cut(format!("{environment}, {python}")))
+}
+
+/// Splits the path of an installed file at the folder of installed packages.
+fn installed(path: &str) -> Option<(&str, &str)> {
+    let split = path.rsplit_once("/site-packages/");
+    split.or_else(|| path.rsplit_once("/dist-packages/"))
+}
+
 /// Whether a frame is Dagster's or the import system's.
 fn is_machinery(frame: &str) -> bool {
     let Some((path, _)) = frame_of(frame) else {
         return false;
     };
-    let installed = path.rsplit_once("/site-packages/");
-    let package = installed.or_else(|| path.rsplit_once("/dist-packages/"));
     path.starts_with("<frozen importlib")
         || path.ends_with("/importlib/__init__.py")
-        || package.is_some_and(|(_, file)| file.starts_with("dagster"))
+        || installed(path).is_some_and(|(_, file)| file.starts_with("dagster"))
 }
 
 /// Splits an error's text into its details (a syntax error's place, a traceback within the text)

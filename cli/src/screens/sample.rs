@@ -118,7 +118,7 @@ pub(crate) fn error(node: &str, release: u64, step: &str) -> NodeError {
         )),
         hidden_frames: 12,
         hint: Some(text(
-            "that server's Python (/opt/venv, 3.11.7) lacks a package the release imports; \
+            "that server's Python (/opt/venv, 3.11) lacks a package the release imports; \
              codevol sends code, not packages",
         )),
     }

@@ -89,7 +89,7 @@ fn one_release_is_told_whole() {
           File "assets/orders.py", line 17, in <module>
             import polars as pl
       [12 Dagster frames hidden]
-      hint: that server's Python (/opt/venv, 3.11.7) lacks a package the release imports; codevol sends code, not packages
+      hint: that server's Python (/opt/venv, 3.11) lacks a package the release imports; codevol sends code, not packages
     "#);
 }
 

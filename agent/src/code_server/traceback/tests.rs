@@ -36,6 +36,7 @@ fn an_import_error_shows_the_users_frames_and_counts_dagsters() {
             ),
             hidden_frames: 9,
             location: Some((Text::cut("proj/assets.py"), 2)),
+            python: Some(Text::cut("/opt/venv, 3.11")),
         }
     );
 }
@@ -151,4 +152,25 @@ fn what_an_error_says_is_bounded() {
     assert!(failure.message.as_str().len() <= 64 << 10);
     assert!(failure.traceback.as_str().len() <= 64 << 10);
     assert_eq!(failure.location, None);
+}
+
+#[test]
+fn the_servers_python_is_the_one_that_dagster_is_installed_in() {
+    let of = |path| python_of(path).map(String::from);
+    for (path, python) in [
+        (
+            "/opt/venv/lib/python3.11/site-packages/dagster/_grpc/server.py",
+            Some("/opt/venv, 3.11"),
+        ),
+        (
+            "/usr/local/lib/python3.13/dist-packages/dagster_shared/seven/__init__.py",
+            Some("/usr/local, 3.13"),
+        ),
+        ("/usr/lib/python3/dist-packages/dagster/x.py", None),
+        ("/opt/venv/lib/python3.11/site-packages/pandas/x.py", None),
+        ("/opt/libs/dagster/x.py", None),
+        ("/vol/current/defs.py", None),
+    ] {
+        assert_eq!(of(path).as_deref(), python, "{path}");
+    }
 }

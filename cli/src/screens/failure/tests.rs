@@ -51,7 +51,7 @@ fn a_broken_release_shows_the_users_own_error_and_where_the_servers_are() {
         ModuleNotFoundError: No module named 'polars'
       [12 Dagster frames hidden, -v shows your own]
 
-    hint: that server's Python (/opt/venv, 3.11.7) lacks a package the release imports; codevol sends code, not packages
+    hint: that server's Python (/opt/venv, 3.11) lacks a package the release imports; codevol sends code, not packages
     ");
     assert_eq!(report.kind, "broken");
 }
@@ -69,7 +69,7 @@ fn verbose_shows_the_whole_traceback() {
         ModuleNotFoundError: No module named 'polars'
       [12 Dagster frames hidden]
 
-    hint: that server's Python (/opt/venv, 3.11.7) lacks a package the release imports; codevol sends code, not packages
+    hint: that server's Python (/opt/venv, 3.11) lacks a package the release imports; codevol sends code, not packages
     "#);
 }
 

@@ -140,7 +140,7 @@ fn all_that_is_wrong_is_said_with_what_mends_it() {
 
     # Health
     #   frozen by alice, 2h ago: rolled back from r43; `codevol thaw` ends it
-    #   dag-01 runs r42, but nothing proves it: assets/orders.py:17: ModuleNotFoundError: No module named 'polars'; that server's Python (/opt/venv, 3.11.7) lacks a package the release imports; codevol sends code, not packages
+    #   dag-01 runs r42, but nothing proves it: assets/orders.py:17: ModuleNotFoundError: No module named 'polars'; that server's Python (/opt/venv, 3.11) lacks a package the release imports; codevol sends code, not packages
     #   dag-02 failed: it says no more
     #   dag-03 is held by its own operator: debugging here
     #   on dag-03 2 paths are not as released: a.py (changed) and b.py (missing)
@@ -362,7 +362,7 @@ fn the_document_of_a_node_has_every_key() {
         "location": "assets/orders.py:17",
         "traceback": "  File \"assets/orders.py\", line 17, in <module>\n    import polars as pl\n",
         "hidden_frames": 12,
-        "hint": "that server's Python (/opt/venv, 3.11.7) lacks a package the release imports; codevol sends code, not packages"
+        "hint": "that server's Python (/opt/venv, 3.11) lacks a package the release imports; codevol sends code, not packages"
       }
     }
     "#);
