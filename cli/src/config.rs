@@ -18,7 +18,7 @@ pub mod show;
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -107,7 +107,7 @@ impl Config {
     pub fn load(path: Option<&Path>, role: Option<Role>) -> Result<Loaded, CommandError> {
         let environment = Environment::of_process();
         let path = find::file_to_read(path, role, &environment)?;
-        let text = read_file(&path)?;
+        let text = read_file(&path, role)?;
         Self::parse(&text, &path, role, &environment)
     }
 
@@ -166,12 +166,20 @@ pub struct Loaded {
     text: String,
 }
 
-fn read_file(path: &Path) -> Result<String, CommandError> {
+fn read_file(path: &Path, role: Option<Role>) -> Result<String, CommandError> {
     let unreadable = || CommandError::config(format!("cannot read `{}`", path.display()));
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(|error| unreadable().because(&error))?;
+        .map_err(|error| {
+            let is_gone = error.kind() == io::ErrorKind::NotFound;
+            let error = unreadable().because(&error);
+            if is_gone {
+                error.hint(find::how_to_get_one(role))
+            } else {
+                error
+            }
+        })?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(unreadable().cause(format!("it is longer than {FILE_BYTES_MAX} bytes")));
     }

@@ -177,7 +177,7 @@ fn repeats(text: &str, cause: &str) -> bool {
 
 /// Takes ` (os error 2)` off an operating system's message and begins it in lower case: the number
 /// says nothing that the words do not.
-fn in_words(text: &str) -> String {
+pub(crate) fn in_words(text: &str) -> String {
     let Some((words, rest)) = text.split_once(" (os error ") else {
         return text.to_owned();
     };

@@ -18,6 +18,7 @@ use codevol_protocol::name::Printable;
 use codevol_protocol::release::{Seq, UnixMillis};
 use codevol_protocol::status::NodeState;
 
+use crate::error::in_words;
 use crate::output::units;
 
 /// More names than this are counted instead.
@@ -61,7 +62,7 @@ fn one_line(text: &str) -> String {
 
 /// Returns a path, or what a machine found out, on one line.
 fn sentence(text: &str) -> String {
-    on_one_line(text, SENTENCE_CHARS_MAX)
+    on_one_line(&in_words(text), SENTENCE_CHARS_MAX)
 }
 
 fn on_one_line(text: &str, chars_max: usize) -> String {

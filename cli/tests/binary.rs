@@ -217,9 +217,10 @@ fn a_missing_file_is_told_without_an_error_number() {
     --- 78
     error: cannot read `gone.toml`
       caused by: no such file or directory
+    hint: `codevol init DIR` or `codevol join TOKEN` writes one, `-C FILE` names one
     ");
     assert_snapshot!(sandbox.codevol(&["-C", "gone.toml", "config", "check", "--json"]), @r#"
-    {"schema":"codevol.error/1","kind":"config","message":"cannot read `gone.toml`","causes":["no such file or directory"],"hint":null}
+    {"schema":"codevol.error/1","kind":"config","message":"cannot read `gone.toml`","causes":["no such file or directory"],"hint":"`codevol init DIR` or `codevol join TOKEN` writes one, `-C FILE` names one"}
     --- 78
     "#);
     sandbox.mkdir("folder", 0o755);
@@ -233,6 +234,16 @@ fn a_missing_file_is_told_without_an_error_number() {
     --- 78
     error: cannot read `huge.toml`
       caused by: it is longer than 1048576 bytes
+    ");
+}
+
+#[test]
+fn a_token_that_cannot_be_read_is_told_with_its_file() {
+    let sandbox = Sandbox::new();
+    assert_snapshot!(sandbox.codevol(&["join", "@gone.token", "--root", "app"]), @"
+    --- 78
+    error: cannot read the token from `gone.token`
+      caused by: no such file or directory
     ");
 }
 

@@ -138,7 +138,10 @@ fn read_token(argument: &str) -> Result<String, CommandError> {
             .and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text)),
         (token, None) => return Ok(token.to_owned()),
     };
-    read.map_err(|error| CommandError::environment("cannot read the token").because(&error))?;
+    read.map_err(|error| {
+        let from = argument.strip_prefix('@').unwrap_or("standard input");
+        CommandError::environment(format!("cannot read the token from `{from}`")).because(&error)
+    })?;
     Ok(text.trim().to_owned())
 }
 

@@ -61,9 +61,13 @@ impl Environment {
             !known.contains(name) && !RESERVED.contains(&name)
         });
         let warnings = unknown.map(|name| {
+            // What all of them begin with makes no two of them alike.
             let words = known.iter().map(String::as_str).chain(RESERVED);
-            let similar = nearest(name, words);
-            let end = similar.map_or_else(String::new, |word| format!("; did you mean `{word}`?"));
+            let words = words.filter_map(|word| word.strip_prefix(PREFIX));
+            let similar = nearest(name.strip_prefix(PREFIX).unwrap_or(name), words);
+            let end = similar.map_or_else(String::new, |word| {
+                format!("; did you mean `{PREFIX}{word}`?")
+            });
             format!("the variable `{name}` means nothing here{end}")
         });
         warnings.collect()

@@ -23,16 +23,19 @@ pub(super) fn file_to_read(
         let places: Vec<String> = usual.iter().map(|p| format!("`{}`", p.display())).collect();
         CommandError::config("no configuration was found")
             .cause(format!("looked for {}", places.join(", ")))
-            .hint(match role {
-                Some(Role::Source) => "`codevol init DIR` writes one, `-C FILE` names one",
-                Some(Role::Agent | Role::Operator) => {
-                    "`codevol join TOKEN` writes one, `-C FILE` names one"
-                }
-                None => {
-                    "`codevol init DIR` or `codevol join TOKEN` writes one, `-C FILE` names one"
-                }
-            })
+            .hint(how_to_get_one(role))
     })
+}
+
+/// Says which command writes a configuration of that role, or of any.
+pub(super) const fn how_to_get_one(role: Option<Role>) -> &'static str {
+    match role {
+        Some(Role::Source) => "`codevol init DIR` writes one, `-C FILE` names one",
+        Some(Role::Agent | Role::Operator) => {
+            "`codevol join TOKEN` writes one, `-C FILE` names one"
+        }
+        None => "`codevol init DIR` or `codevol join TOKEN` writes one, `-C FILE` names one",
+    }
 }
 
 /// Returns where a new configuration is to be written: the file that was named, else

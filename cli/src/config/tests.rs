@@ -584,6 +584,7 @@ fn a_fault_of_the_environment_names_its_variable() {
 #[test]
 fn a_variable_that_means_nothing_is_warned_of_unless_it_is_reserved() {
     let variables = [
+        ("CODEVOL_FOO", "1"),
         ("CODEVOL_LISTN", "1"),
         ("CODEVOL_VOLUME__7__NAME", "x"),
         ("CODEVOL_CONFIG", "/x"),
@@ -596,6 +597,7 @@ fn a_variable_that_means_nothing_is_warned_of_unless_it_is_reserved() {
     assert_eq!(
         parse_with(SOURCE, &variables).unwrap().warnings,
         [
+            "the variable `CODEVOL_FOO` means nothing here",
             "the variable `CODEVOL_LISTN` means nothing here; did you mean `CODEVOL_LISTEN`?",
             "the variable `CODEVOL_VOLUME__7__NAME` means nothing here; did you mean `CODEVOL_VOLUME__0__NAME`?",
         ]
