@@ -484,7 +484,7 @@ fn a_plan_publishes_nothing() {
     --- 0
     ");
     assert_snapshot!(host.codevol(&["plan", "--json"]), @r#"
-    {"schema":"codevol.plan/1","volume":"pipes","release":null,"base":1,"unchanged":true,"changes":[],"changes_more":0,"skipped":[],"hashed_files":0,"hashed_bytes":0,"hashed_ms":0,"deadline_ms":300000,"nodes":0}
+    {"schema":"codevol.plan/1","volume":"pipes","release":null,"base":1,"unchanged":true,"changes":[],"changes_more":0,"skipped":[],"hashed_files":0,"hashed_bytes":0,"hashed_ms":0,"deadline_ms":300000,"nodes":0,"lines":null}
     --- 0
     "#);
     host.codevol(&["push", "--dry-run"]);

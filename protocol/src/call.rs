@@ -195,6 +195,27 @@ pub struct PushPlan {
     pub deadline_ms: u64,
     /// How many nodes are enrolled.
     pub nodes: u64,
+    /// How many lines it changes; nothing where nothing changed.
+    pub lines: Option<Lines>,
+}
+
+/// How many lines of text a release changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Lines {
+    /// Lines that are new.
+    pub added: u64,
+    /// Lines that are gone.
+    pub removed: u64,
+    /// Changed paths that are not counted: binary, long, or one too many.
+    pub uncounted: u64,
+}
+
+impl Lines {
+    /// Whether it says anything: not where all that changed is binary or long.
+    #[must_use]
+    pub const fn counted(&self) -> bool {
+        self.uncounted == 0 || self.added > 0 || self.removed > 0
+    }
 }
 
 impl PushPlan {
@@ -214,6 +235,7 @@ impl PushPlan {
             hashed_ms: 0,
             deadline_ms,
             nodes: 0,
+            lines: None,
         }
     }
 }

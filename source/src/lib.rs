@@ -18,6 +18,7 @@ pub mod history;
 pub mod identity;
 pub mod join;
 pub mod journal;
+mod lines;
 pub mod publish;
 pub mod push;
 pub mod roster;

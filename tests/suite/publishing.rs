@@ -65,6 +65,28 @@ fn a_push_settles_publishes_and_waits_until_it_is_live_everywhere() {
 }
 
 #[test]
+fn a_push_and_its_plan_say_how_many_lines_change() {
+    let fleet = Fleet::start_with(1, |source| {
+        source.set("VOLUME__0__PUBLISH", "manual");
+        source.save("pipes/orders.py", "ONE = 1\nTWO = 2\nTHREE = 3\n");
+    });
+    fleet.source.run(&["push"]).succeeds();
+    let changed = "ONE = 1\nTWO = 22\nTWO_AND_A_HALF = 2.5\nTHREE = 3\n";
+    fleet.source.save("pipes/orders.py", changed);
+    let plan = fleet.source.run(&["plan"]).exits(0);
+    assert!(plan.stdout.contains("+2 -1 lines"), "{plan}");
+    let plan = fleet.source.run(&["plan", "--json"]).exits(0);
+    let lines = serde_json::json!({"added": 2, "removed": 1, "uncounted": 0});
+    assert_eq!(plan.json()["lines"], lines, "{plan}");
+    fleet.source.save("pipes/logo.png", b"\0\n\n");
+    let pushed = fleet.source.run(&["push"]).exits(0);
+    let counted = "+2 -1 lines, 1 file not counted";
+    assert!(pushed.stdout.contains(counted), "{pushed}");
+    let back = fleet.source.run(&["rollback", "--yes"]).exits(0);
+    assert!(back.stdout.contains("+1 -2 lines"), "{back}");
+}
+
+#[test]
 fn a_push_of_what_is_live_already_ends_well_and_publishes_nothing() {
     let fleet = Fleet::start(1);
     fleet.source.run(&["push"]).succeeds();

@@ -31,7 +31,7 @@ pub fn published(plan: &PushPlan) -> String {
         (Some(release), None) => format!("{} = {}", release.seq, changes(plan)),
         (None, _) => "none".to_owned(),
     };
-    line(&mut text, &format!("Release  {told}"));
+    line(&mut text, &release(&told, plan));
     skipped(&mut text, plan);
     text
 }
@@ -46,7 +46,7 @@ pub fn dry_run(plan: &PushPlan) -> String {
         Some(base) => format!("{base} + {}, not published", changes(plan)),
         None => format!("{}, not published", changes(plan)),
     };
-    line(&mut text, &format!("Release  {told}"));
+    line(&mut text, &release(&told, plan));
     if !plan.changes.is_empty() {
         text.push('\n');
     }
@@ -77,6 +77,23 @@ fn hashed(plan: &PushPlan) -> String {
     let left = format!("Hashed   {files} ({size})");
     let time = units::elapsed(Duration::from_millis(plan.hashed_ms));
     format!("{left:<LINE_CHARS$}{time}")
+}
+
+/// Returns `Release  r42 = r41 + 1 changed         +4 -1 lines`: the right end is left out where
+/// nothing was counted.
+fn release(told: &str, plan: &PushPlan) -> String {
+    let left = format!("Release  {told}");
+    let Some(lines) = plan.lines.filter(|lines| lines.counted()) else {
+        return left;
+    };
+    let width = LINE_CHARS.saturating_sub(2);
+    let mut line = format!("{left:<width$}  +{} -{} lines", lines.added, lines.removed);
+    if lines.uncounted > 0 {
+        let files = usize::try_from(lines.uncounted).unwrap_or(usize::MAX);
+        let files = units::count(files, "file", "files");
+        write!(line, ", {files} not counted").unwrap_or_default();
+    }
+    line
 }
 
 /// Returns `2 changed, 1 added`.

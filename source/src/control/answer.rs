@@ -4,6 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use codevol_protocol::call::{Call, CallFailure, FailureSort, PushPlan, Reply};
+use codevol_protocol::chain::Chain;
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::Seq;
 use codevol_protocol::rollout::Frozen;
@@ -11,10 +12,13 @@ use codevol_protocol::status::{Outcome, STATUS_SCHEMA, Status};
 use codevol_transport::{Caller, FrameError, FrameWriter};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::broadcast;
+use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
+use tracing::warn;
 
 use super::Desk;
 use crate::bus::{Notice, now};
+use crate::lines;
 use crate::publish::ROLLOUT_TIMEOUT_MS;
 use crate::volume::Volume;
 
@@ -204,6 +208,14 @@ impl Desk {
         let mut notices = volume.fleet.bus().follow();
         let mut plan = publish(volume).await?;
         plan.nodes = self.door.members().len() as u64;
+        if plan.release.is_some() {
+            // The rollout has begun, and does not wait for this.
+            let counted = block_in_place(|| lines::of_release(&volume.history, &plan));
+            plan.lines = counted.unwrap_or_else(|error| {
+                warn!(error = %Chain(&error), "lines of a release cannot be counted");
+                None
+            });
+        }
         let deadline = Instant::now() + Duration::from_millis(plan.deadline_ms);
         let Some(release) = plan.release.clone().filter(|_| wait) else {
             return Ok(Reply::Plan(Box::new(plan)));

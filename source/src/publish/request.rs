@@ -8,6 +8,7 @@ use codevol_protocol::name::Text;
 use codevol_protocol::release::Origin;
 use codevol_protocol::rollout::Intent;
 use codevol_protocol::status::{ReleaseStatus, Skipped};
+use tokio::task::block_in_place;
 
 use super::append::PublishError;
 use super::guard;
@@ -18,6 +19,7 @@ use super::release::Asked;
 use super::task::PublisherTask;
 use crate::config::PublishMode;
 use crate::history::Published;
+use crate::lines;
 use crate::watch::Watcher;
 
 /// How long an operator waits for the end of a rollout, in milliseconds.
@@ -93,6 +95,9 @@ impl PublisherTask {
         let mut plan = self.plan(&seen, base.as_ref(), base_manifest.as_deref());
         plan.unchanged = unchanged;
         if push.dry_run {
+            let trees = (base_manifest.as_deref(), &seen.scan.manifest);
+            let count = || lines::of_tree((&self.history, &self.scanner), &plan, trees);
+            plan.lines = block_in_place(count);
             return Ok(plan);
         }
         if let (false, Err(blast)) = (

@@ -1,4 +1,4 @@
-use codevol_protocol::call::{Change, ChangeKind, PushPlan};
+use codevol_protocol::call::{Change, ChangeKind, Lines, PushPlan};
 use codevol_protocol::release::Seq;
 use codevol_protocol::status::Skipped;
 use insta::assert_snapshot;
@@ -29,6 +29,53 @@ fn plan() -> PushPlan {
 #[test]
 fn a_push_says_what_it_publishes() {
     assert_snapshot!(published(&plan()), @"
+    Hashed   2 files (2.1 KiB)             4 ms
+    Release  r42 = r41 + 1 changed, 1 added, 1 removed
+    ");
+}
+
+const fn lines(added: u64, removed: u64, uncounted: u64) -> Option<Lines> {
+    Some(Lines {
+        added,
+        removed,
+        uncounted,
+    })
+}
+
+#[test]
+fn changed_lines_stand_at_the_right() {
+    let mut plan = plan();
+    plan.lines = lines(12, 0, 0);
+    assert_snapshot!(published(&plan), @"
+    Hashed   2 files (2.1 KiB)             4 ms
+    Release  r42 = r41 + 1 changed, 1 added, 1 removed  +12 -0 lines
+    ");
+    plan.changes
+        .retain(|change| change.kind == ChangeKind::Changed);
+    plan.lines = lines(4, 1, 0);
+    assert_snapshot!(published(&plan), @"
+    Hashed   2 files (2.1 KiB)             4 ms
+    Release  r42 = r41 + 1 changed         +4 -1 lines
+    ");
+    plan.release = None;
+    assert_snapshot!(dry_run(&plan), @"
+    Hashed   2 files (2.1 KiB)             4 ms
+    Release  r41 + 1 changed, not published  +4 -1 lines
+
+      ~ assets/orders.py
+    ");
+}
+
+#[test]
+fn files_whose_lines_are_not_counted_are_told() {
+    let mut plan = plan();
+    plan.lines = lines(4, 1, 1);
+    assert_snapshot!(published(&plan), @"
+    Hashed   2 files (2.1 KiB)             4 ms
+    Release  r42 = r41 + 1 changed, 1 added, 1 removed  +4 -1 lines, 1 file not counted
+    ");
+    plan.lines = lines(0, 0, 3);
+    assert_snapshot!(published(&plan), @"
     Hashed   2 files (2.1 KiB)             4 ms
     Release  r42 = r41 + 1 changed, 1 added, 1 removed
     ");
