@@ -8,7 +8,7 @@ use codevol_protocol::status::VolumeStatus;
 
 use crate::encode::Deltas;
 use crate::fleet::FleetHandle;
-use crate::history::History;
+use crate::history::{History, Published};
 use crate::publish::PublisherHandle;
 
 /// How much text of releases one answer carries: it must fit into a frame.
@@ -43,12 +43,8 @@ impl Volume {
     /// carry.
     #[must_use]
     pub fn log(&self, count: usize) -> Vec<LogEntry> {
-        let view = self.fleet.view();
         let releases = self.history.releases();
-        let live = view
-            .live
-            .and_then(|live| self.history.by_id(live))
-            .map(|live| live.seq());
+        let result_of = self.results();
         let mut text = 0;
         releases
             .iter()
@@ -59,21 +55,34 @@ impl Volume {
                 text += record.message.as_str().len() + record.author.as_str().len();
                 text <= LOG_TEXT_BYTES_MAX
             })
-            .map(|release| {
-                let result = if view.quarantined.contains(&release.id()) {
-                    ReleaseResult::Broken
-                } else if view.live == Some(release.id()) {
-                    ReleaseResult::Live
-                } else if live.is_none_or(|live| release.seq() > live) {
-                    ReleaseResult::Held
-                } else {
-                    ReleaseResult::Superseded
-                };
-                LogEntry {
-                    release: self.history.status(release),
-                    result,
-                }
+            .map(|release| LogEntry {
+                release: self.history.status(release),
+                result: result_of(release),
             })
             .collect()
+    }
+
+    /// Returns what came of a release.
+    #[must_use]
+    pub fn result_of(&self, release: &Published) -> ReleaseResult {
+        self.results()(release)
+    }
+
+    /// Returns what tells of each release what came of it, as things stand.
+    fn results(&self) -> impl Fn(&Published) -> ReleaseResult {
+        let view = self.fleet.view();
+        let live = view.live.and_then(|live| self.history.by_id(live));
+        let live = live.map(|live| live.seq());
+        move |release| {
+            if view.quarantined.contains(&release.id()) {
+                ReleaseResult::Broken
+            } else if view.live == Some(release.id()) {
+                ReleaseResult::Live
+            } else if live.is_none_or(|live| release.seq() > live) {
+                ReleaseResult::Held
+            } else {
+                ReleaseResult::Superseded
+            }
+        }
     }
 }

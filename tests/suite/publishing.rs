@@ -87,6 +87,21 @@ fn a_push_and_its_plan_say_how_many_lines_change() {
 }
 
 #[test]
+fn a_retry_is_no_way_back_and_no_way_around_a_freeze() {
+    let fleet = Fleet::start(1);
+    fleet.source.save("pipes/orders.py", "ORDERS = 2\n");
+    fleet.source.wait_live_everywhere(2);
+    let refused = fleet.source.run(&["retry", "r1", "--json"]).exits(4);
+    assert_eq!(refused.json()["kind"], "not-broken", "{refused}");
+    // Nothing is wrong with what is live: there is only nothing to do.
+    fleet.source.run(&["retry", "r2"]).succeeds();
+    fleet.source.run(&["rollback", "r1", "--yes"]).succeeds();
+    let refused = fleet.source.run(&["retry", "r2", "--json"]).exits(4);
+    assert_eq!(refused.json()["kind"], "frozen", "{refused}");
+    assert!(fleet.source.status().is_live_everywhere(3));
+}
+
+#[test]
 fn a_push_of_what_is_live_already_ends_well_and_publishes_nothing() {
     let fleet = Fleet::start(1);
     fleet.source.run(&["push"]).succeeds();

@@ -3,7 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use codevol_protocol::call::{Call, CallFailure, FailureSort, PushPlan, Reply};
+use codevol_protocol::call::{Call, CallFailure, FailureSort, PushPlan, ReleaseResult, Reply};
 use codevol_protocol::chain::Chain;
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::Seq;
@@ -18,6 +18,7 @@ use tracing::warn;
 
 use super::Desk;
 use crate::bus::{Notice, now};
+use crate::history::Published;
 use crate::lines;
 use crate::publish::ROLLOUT_TIMEOUT_MS;
 use crate::volume::Volume;
@@ -313,6 +314,7 @@ async fn retry(
         )
         .hint("`codevol log` lists the releases")
     })?;
+    may_retry(volume, &release)?;
     volume
         .fleet
         .retry(release.id())
@@ -321,6 +323,26 @@ async fn retry(
     let mut plan = PushPlan::new(release.release().volume.clone(), ROLLOUT_TIMEOUT_MS);
     plan.release = Some(volume.history.status(&release));
     Ok(plan)
+}
+
+/// Only what a person may want to go live as things stand: the way back is a rollback, which freezes.
+fn may_retry(volume: &Volume, release: &Published) -> Result<(), CallFailure> {
+    let seq = release.seq();
+    let refused = |kind, message| CallFailure::new(FailureSort::Refused, kind, message);
+    match (volume.result_of(release), volume.fleet.view().frozen) {
+        (ReleaseResult::Live, _) => Ok(()),
+        (_, Some(frozen)) => Err(refused(
+            "frozen",
+            format!("the volume is frozen by {}: {}", frozen.by, frozen.why),
+        )
+        .hint("`codevol thaw` ends that")),
+        (ReleaseResult::Superseded, None) => Err(refused(
+            "not-broken",
+            format!("{seq} was not found broken: there is nothing to try once more"),
+        )
+        .hint(format!("`codevol rollback {seq}` makes it live again"))),
+        (ReleaseResult::Broken | ReleaseResult::Held, None) => Ok(()),
+    }
 }
 
 fn stopping() -> CallFailure {
