@@ -326,6 +326,12 @@ fn what_the_ignore_rules_leave_out_is_told_and_never_sent() {
     }
     let listed = fleet.source.run(&["ignored"]).exits(0);
     assert!(listed.stdout.contains(".env"), "{listed}");
+    // What is left out is not watched: the list is made when it is asked for.
+    fleet.source.remove(".env");
+    fleet.source.save("id_ed25519", "secret");
+    let listed = fleet.source.run(&["ignored"]).exits(0);
+    assert!(!listed.stdout.contains(".env"), "{listed}");
+    assert!(listed.stdout.contains("id_ed25519"), "{listed}");
     let path = fleet.source.tree().join("scratch/notes.py");
     let why = fleet
         .source
