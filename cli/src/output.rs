@@ -2,12 +2,13 @@
 //! go to standard error. Colour only repeats what the words say, and is left out where `NO_COLOR`
 //! is set or no terminal listens. Remote strings come through [`Printable`] before they get here.
 
+mod ask;
 pub mod progress;
 pub mod table;
 pub mod units;
 
 use std::fmt::Display;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use codevol_protocol::name::Printable;
@@ -124,7 +125,7 @@ impl Printer {
     /// Asks a person to agree. `yes` is the answer given beforehand by `--yes`.
     ///
     /// # Errors
-    /// The person said no, or nobody can be asked: there is no terminal, or a script listens.
+    /// The person said no or interrupted, or nobody can be asked: there is no terminal, or a script listens.
     pub fn confirm(&self, question: &str, yes: bool) -> Result<(), CommandError> {
         if yes {
             return Ok(());
@@ -140,11 +141,7 @@ impl Printer {
             "{} [y/N] ",
             Printable(question)
         ));
-        let mut answer = String::new();
-        io::stdin()
-            .lock()
-            .read_line(&mut answer)
-            .map_err(|error| CommandError::failed("cannot read the answer").because(&error))?;
+        let answer = ask::line().inspect_err(|_interrupted| ignored(writeln!(io::stderr())))?;
         match answer.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => Ok(()),
             _ => Err(CommandError::refused("declined", "nothing was done")),
