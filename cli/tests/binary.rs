@@ -238,6 +238,14 @@ fn a_missing_file_is_told_without_an_error_number() {
 }
 
 #[test]
+fn a_demo_has_no_json() {
+    assert_snapshot!(Sandbox::new().codevol(&["demo", "--once", "--json"]), @r#"
+    {"schema":"codevol.error/1","kind":"usage","message":"`demo` is for people: it has no JSON","causes":[],"hint":null}
+    --- 2
+    "#);
+}
+
+#[test]
 fn a_token_that_cannot_be_read_is_told_with_its_file() {
     let sandbox = Sandbox::new();
     assert_snapshot!(sandbox.codevol(&["join", "@gone.token", "--root", "app"]), @"

@@ -31,5 +31,8 @@ pub struct DemoArgs {
 /// # Errors
 /// The folder cannot be read, a process does not start, or a step does not happen in time.
 pub fn run(args: &DemoArgs, context: &Context) -> Result<ExitStatus, CommandError> {
+    if context.printer.is_json() {
+        return Err(CommandError::usage("`demo` is for people: it has no JSON"));
+    }
     super::runtime()?.block_on(story::tell(args, context))
 }

@@ -22,6 +22,7 @@ impl Cast<'_> {
         let whole = fs::read(&file)
             .map_err(|error| CommandError::failed("cannot read the copy").because(&error))?;
         self.append(&self.project.edited, BROKEN_LINE)?;
+        let progress = self.context.printer.progress("broken, and on the way back");
         let began = Instant::now();
         let mut last = None;
         within("the servers do not come back", ASK, async || {
@@ -36,6 +37,7 @@ impl Cast<'_> {
             Ok(broken && back)
         })
         .await?;
+        drop(progress);
         let status = last.ok_or_else(|| CommandError::failed("nothing was heard of the source"))?;
         let found = status
             .quarantined

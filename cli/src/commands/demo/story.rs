@@ -72,6 +72,7 @@ async fn act(
         .transpose()?
         .unwrap_or_default();
     let began = Instant::now();
+    let progress = printer.progress("starting");
     let fleet = slot.insert(Fleet::start(&folder.0, &project, &ports).await?);
     if let Some((dagster, target)) = &servers {
         let there = async || Ok((1..=AGENTS).all(|n| fleet.root(n).join("current").exists()));
@@ -87,6 +88,7 @@ async fn act(
         dagster: servers.is_some(),
     };
     let first = cast.live_at(|_| true).await?;
+    drop(progress);
     cast.say(
         "start",
         &format!(
@@ -173,6 +175,7 @@ impl Cast<'_> {
             "\n"
         };
         self.append(&self.project.edited, comment)?;
+        let progress = self.context.printer.progress("edited");
         let began = Instant::now();
         within("the edit does not arrive", LOOK, async || {
             Ok(self.links().iter().zip(&links).all(|(now, old)| now != old))
@@ -180,6 +183,7 @@ impl Cast<'_> {
         .await?;
         let visible = began.elapsed();
         let status = self.live_at(|live| live > before).await?;
+        drop(progress);
         self.say(
             "edit",
             &format!(
