@@ -121,6 +121,12 @@ impl LinkError {
         }
     }
 
+    /// Whether a silent source was waited for: that was pause enough, and while a dial lasts it finds
+    /// a source that comes back.
+    fn has_waited(&self) -> bool {
+        matches!(self, Self::Dial(DialError::TimedOut { .. }))
+    }
+
     /// Whether a new link would end as this one did: one side thinks that the other broke a rule,
     /// or another host holds the same key.
     fn is_quarrel(&self) -> bool {
@@ -141,7 +147,9 @@ impl LinkTask {
                 let ended = self.link(&dialer, &address, &shutdown).await;
                 self.speaker.set(None);
                 let was_up = self.view.borrow().state == LinkState::Connected;
-                if was_up && !ended.as_ref().is_err_and(LinkError::is_quarrel) {
+                if was_up && !ended.as_ref().is_err_and(LinkError::is_quarrel)
+                    || ended.as_ref().is_err_and(LinkError::has_waited)
+                {
                     backoff.reset();
                 }
                 if shutdown.is_cancelled() {

@@ -3,14 +3,17 @@
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use codevol_tests::{
-    Agent, Defines, Fleet, HeldTree, Place, Relay, Source, noise, project, say, wait_for,
+    Agent, Defines, Fleet, HeldTree, Place, Relay, Source, noise, project, save, say, wait_for,
     wait_until,
 };
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::process::Signal;
 
 const MEBIBYTE: usize = 1 << 20;
 
@@ -100,8 +103,15 @@ fn a_source_killed_and_restarted_has_its_agents_back() {
     let mut fleet = Fleet::start(3);
     fleet.source.save("pipes/orders.py", "ORDERS = 2\n");
     fleet.source.wait_live_everywhere(2);
+    let killed = Instant::now();
     fleet.source.crash_and_restart();
+    let started = killed.elapsed();
     let status = fleet.source.wait_live_everywhere(2);
+    // That it is a second at most is shown in virtual time, in the transport.
+    let (all, start) = (killed.elapsed().as_millis(), started.as_millis());
+    say(&format!(
+        "3 agents back {all} ms after the kill, the source {start} ms"
+    ));
     assert_eq!(status.head(), 2, "a restart publishes nothing: {status}");
     fleet.source.save("pipes/orders.py", "ORDERS = 3\n");
     fleet.source.wait_live_everywhere(3);
@@ -170,56 +180,98 @@ fn nobody_activates_before_all_have_staged_and_who_falls_silent_leaves_the_rollo
 }
 
 #[test]
-fn a_reader_that_opens_current_once_never_sees_a_mixture() {
-    const RELEASES: u64 = 300;
-    const FILES: [&str; 4] = ["a.py", "pipes/orders.py", "pipes/z.py", "zz/deep/er.py"];
-    let fleet = Fleet::start_with(1, |source| source.set("VOLUME__0__PUBLISH", "manual"));
-    let save = |source: &Source, n: u64| {
-        for path in FILES {
-            source.save(path, format!("ROUND = {n:06}\n"));
-        }
-    };
-    save(&fleet.source, 0);
-    fleet.source.run(&["push"]).succeeds();
+fn a_member_killed_in_the_stage_step_leaves_the_rollout_and_the_others_go_on() {
+    let mut fleet = Fleet::start(2);
+    // It neither stages nor goes away: both are in the stage step.
+    fleet.agents[1].process().signal(Signal::STOP);
+    fleet.source.save("pipes/orders.py", "ORDERS = 2\n");
+    wait_until("the other one has staged", || {
+        fleet.agents[0].releases().len() == 2
+    });
+    assert_eq!(fleet.agents[0].current_seq(), Some(1));
+    fleet.agents[1].process().kill();
+    let killed = Instant::now();
+    wait_until("the other one activates", || {
+        fleet.agents[0].current_seq() == Some(2)
+    });
+    let waited = killed.elapsed().as_millis();
+    say(&format!("activated {waited} ms after the kill"));
+    let status = fleet.source.status();
+    // Its connection has ended: it was not the step that took too long.
+    assert_eq!(status.state("dag-02"), "offline", "{status}");
+    fleet.agents[1].start();
+    fleet.source.wait_live_everywhere(2);
+}
 
+#[test]
+fn a_reader_that_opens_current_once_never_sees_a_mixture() {
+    const RELEASES: u64 = 1_000;
+    let fleet = Fleet::start_with(1, |source| {
+        source.set("VOLUME__0__WATCH__SETTLE", "1ms");
+        for name in ROUND_FILES {
+            source.save(&format!("round/{name}"), "0");
+        }
+    });
+    let began = Instant::now();
+    let (saw, seen) = mpsc::channel();
     let is_over = AtomicBool::new(false);
     let root = fleet.agents[0].root();
     let (rounds, once, through) = thread::scope(|scope| {
-        let reader = scope.spawn(|| read_until(&is_over, root, FILES));
+        let reader = scope.spawn(|| read_until(&is_over, root, &saw));
         // In the way of a panic the reader would never end.
-        let pushed = catch_unwind(AssertUnwindSafe(|| {
+        let saved = catch_unwind(AssertUnwindSafe(|| {
             for n in 1..=RELEASES {
-                save(&fleet.source, n);
-                fleet.source.run(&["push"]).succeeds();
+                save_round(&fleet.source, n);
+                let wait = || seen.recv_timeout(Duration::from_secs(60));
+                while wait().unwrap_or_else(|_| panic!("round {n} is not seen")) != n {}
             }
         }));
         is_over.store(true, Ordering::Relaxed);
-        let seen = reader.join().unwrap();
-        pushed.unwrap();
-        seen
+        let read = reader.join().unwrap();
+        saved.unwrap();
+        read
     });
     say(&format!(
-        "{RELEASES} releases, {rounds} rounds: {once} mixtures with `current` opened once, \
-         {through} path by path"
+        "{RELEASES} releases in {:.1?}, {rounds} rounds: {once} mixtures with `current` opened once, \
+         {through} path by path",
+        began.elapsed()
     ));
     assert!(rounds > RELEASES, "the reader read {rounds} times only");
     assert_eq!(once, 0, "mixtures in {rounds} rounds");
-    assert_eq!(fleet.agents[0].current_seq(), Some(RELEASES + 1));
+    assert_eq!(fleet.source.status().head(), RELEASES + 1);
 }
 
-/// Reads the same text from all files, again and again. Returns how often, and how often the texts
-/// differed for one who opened `current` once, and for one who went through it path by path.
-fn read_until(is_over: &AtomicBool, root: &Path, files: [&str; 4]) -> (u64, u64, u64) {
+const ROUND_FILES: [&str; 4] = ["a.py", "b.py", "y.py", "z.py"];
+
+/// Saves all files of a round in one step: the folder with them takes the place of the one before.
+fn save_round(source: &Source, n: u64) {
+    let next = source.tree().with_file_name("next");
+    for name in ROUND_FILES {
+        save(&next.join(name), format!("{n}").as_bytes());
+    }
+    let round = source.tree().join("round");
+    renameat_with(CWD, &next, CWD, &round, RenameFlags::EXCHANGE).unwrap();
+}
+
+/// Reads the same text from all files, again and again, and tells each new one. Returns how often, and
+/// how often the texts differed for one who opened `current` once, and for one who went through it
+/// path by path.
+fn read_until(is_over: &AtomicBool, root: &Path, saw: &mpsc::Sender<u64>) -> (u64, u64, u64) {
     let differ = |texts: &[String]| texts.iter().any(|text| *text != texts[0]);
     let mut seen = (0, 0, 0);
+    let mut newest = String::new();
     while !is_over.load(Ordering::Relaxed) {
         let held = HeldTree::open(root).unwrap();
-        let once = files.map(|path| held.read(path).unwrap());
-        let current = root.join("current");
-        let through = files.map(|path| fs::read_to_string(current.join(path)).unwrap());
+        let once = ROUND_FILES.map(|name| held.read(&format!("round/{name}")).unwrap());
+        let round = root.join("current/round");
+        let through = ROUND_FILES.map(|name| fs::read_to_string(round.join(name)).unwrap());
         seen.0 += 1;
         seen.1 += u64::from(differ(&once));
         seen.2 += u64::from(differ(&through));
+        if once[3] != newest {
+            newest.clone_from(&once[3]);
+            saw.send(newest.parse().unwrap()).unwrap();
+        }
     }
     seen
 }

@@ -70,6 +70,7 @@ fn transport_config() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
+        .initial_rtt(INITIAL_RTT)
         .datagram_receive_buffer_size(None);
     transport
 }
@@ -118,5 +119,16 @@ impl HmacKey for ResetKey {
 pub(crate) const PUSHES_MAX: u32 = 8;
 /// How much of one push may stand unread.
 pub(crate) const PUSH_WINDOW_BYTES: u32 = 4 << 20;
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
-const IDLE_TIMEOUT_MS: u32 = 20_000;
+/// At the next one an agent learns that its source was restarted, so it is back within this, its first
+/// wait before it dials, and a handshake: together a second.
+const KEEP_ALIVE: Duration = Duration::from_millis(750);
+/// After so long a silence the other side is gone: a rollout does not wait longer for a member that
+/// was killed. Long enough to lose five keep-alives in a row, and to let a host hang for a moment.
+const IDLE_TIMEOUT_MS: u32 = 6_000;
+/// The first packet of a dial is sent again after three times this, then after twice as long, and so
+/// on: the shorter, the sooner a source that comes back meanwhile is found. Where the way itself takes
+/// longer it costs a packet or two.
+const INITIAL_RTT: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;
