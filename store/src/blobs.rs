@@ -77,7 +77,8 @@ impl BlobError {
 impl Blobs {
     /// Takes a directory that holds nothing else, and removes what was never finished. One process
     /// at a time does so: whoever holds the directory's lock. Every directory that a blob may lie in
-    /// is made and durable from here on, so that no blob has to wait for its own.
+    /// is made and durable from here on, so that no blob has to wait for its own; and so is each blob
+    /// that stands under its name: the process before this one may have been killed before it was.
     ///
     /// # Errors
     /// When the directory cannot be read or written.
@@ -86,7 +87,8 @@ impl Blobs {
         for fan in 0..=u8::MAX {
             dir.ensure_dir(&format!("{fan:02x}"), DIR_MODE)?;
         }
-        dir.sync()?;
+        // Once for all of them, where there may have been a batch of many in each.
+        dir.sync_filesystem()?;
         let dir = dir.try_clone()?;
         Ok(Self { dir })
     }

@@ -48,12 +48,13 @@ impl ManifestsError {
 }
 
 impl Manifests {
-    /// Takes a directory that holds nothing else, and removes what was never finished.
+    /// Takes a directory that holds nothing else, and removes what was never finished. What stands
+    /// under its name is durable when this returns.
     ///
     /// # Errors
-    /// When the directory cannot be read.
+    /// When the directory cannot be read or made durable.
     pub fn open(dir: &Dir) -> Result<Self, ManifestsError> {
-        persist::sweep(dir)?;
+        persist::take_over(dir)?;
         let dir = dir.try_clone()?;
         Ok(Self { dir })
     }

@@ -52,6 +52,17 @@ pub fn create(dir: &Dir, name: &str, mode: u32, bytes: &[u8]) -> Result<Created,
     Ok(created)
 }
 
+/// Takes a directory over from a process that may have been killed: removes what it did not finish, and
+/// makes durable what it named. It may have died before it did so itself; what stands under its name
+/// is relied on from here on, and a power cut must not take it away again.
+///
+/// # Errors
+/// When the directory cannot be read, written or made durable.
+pub fn take_over(dir: &Dir) -> Result<(), DirError> {
+    sweep(dir)?;
+    dir.sync()
+}
+
 /// Removes what writers that were cut short left behind; returns how many. Only where no other
 /// writer is at work.
 ///

@@ -48,6 +48,10 @@ impl Root {
     /// Puts everything in order. Safe to run twice.
     pub(super) fn recover(&mut self) -> Result<Recovered, DirError> {
         let mut recovered = Recovered::default();
+        // A process that was killed may have named a release, and not have made the name durable. From
+        // here on it counts as held, and may be activated.
+        self.places.releases.sync()?;
+        self.places.records.sync()?;
         self.places.own.remove_file(NEXT_LINK)?;
         self.recover_current(&mut recovered)?;
         // A spare is worth nothing without the stats that were recorded when it was made.

@@ -1,5 +1,9 @@
 //! A crash, or a disk that fails, at each step.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use codevol_store::dir::{Dir, DirError};
 use rustix::io::Errno;
 
 use super::faults::{self, Fault};
@@ -226,4 +230,14 @@ fn a_lost_state_and_lost_records_do_not_lose_the_release_on_the_disk() {
     ));
     assert_eq!(root.active(), Some(new.id()));
     assert_live(&disk, &new);
+}
+
+#[test]
+fn what_a_killed_process_named_is_durable_before_it_counts_as_held() {
+    let (_disk, mut root) = Disk::with(&[&old()]);
+    // A directory that cannot be made durable.
+    Arc::get_mut(&mut root.places).unwrap().releases =
+        Dir::open(Path::new("/proc/self/task")).unwrap();
+    let failed = root.recover().unwrap_err();
+    assert!(matches!(failed, DirError::Sync { .. }), "{failed}");
 }
