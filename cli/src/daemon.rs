@@ -1,17 +1,63 @@
-//! What both daemons need of the process: logs, signals, and systemd's notifications.
+//! What both daemons need of the process: logs, signals, systemd's notifications, and a new life with
+//! another configuration.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::commands::{Context, runtime};
+use crate::config::{Config, Role, check};
 use crate::error::CommandError;
+use crate::exit::ExitStatus;
+
+/// What a stopped daemon has left to finish outside of its tasks gets this long.
+const LEFTOVERS_MAX: Duration = Duration::from_secs(5);
+
+/// A daemon, as this module runs it.
+pub(crate) trait Daemon: Sized {
+    /// What it runs with.
+    type Config: PartialEq;
+    /// Whose configuration it takes.
+    const ROLE: Role;
+
+    /// Takes its own out of a configuration.
+    fn config(config: Config) -> Result<Self::Config, CommandError>;
+
+    /// Starts it, within a runtime. What the start found out, and is to stay so in its next life, it
+    /// puts into the configuration.
+    fn start(config: &mut Self::Config) -> Result<Self, CommandError>;
+
+    /// Returns what it is to run with next, or why that needs another process.
+    fn follow(config: &Self::Config, next: Self::Config) -> Result<Self::Config, CommandError>;
+
+    /// Returns what stops it.
+    fn stopper(&self) -> CancellationToken;
+
+    /// Runs it until it is stopped.
+    fn run(self) -> impl Future<Output = ()> + Send + 'static;
+}
+
+/// Refuses another state folder: in it lies who this daemon is.
+pub(crate) fn same_state_dir(old: &Path, next: &Path) -> Result<(), CommandError> {
+    if old == next {
+        return Ok(());
+    }
+    let (old, next) = (old.display(), next.display());
+    Err(CommandError::config(format!(
+        "`state_dir` cannot change from `{old}` to `{next}` while the daemon runs"
+    ))
+    .hint("restart the daemon"))
+}
 
 /// Where a container engine leaves its mark.
 const CONTAINER_MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
@@ -39,38 +85,181 @@ pub(crate) fn log(verbose: bool) {
     started.unwrap_or_default();
 }
 
-/// Cancels on SIGTERM or SIGINT.
-///
-/// # Errors
-/// When the system does not let signals be handled.
-pub(crate) fn stop_on_signal(stopper: CancellationToken) -> Result<(), CommandError> {
-    let failed =
-        |error: std::io::Error| CommandError::failed("cannot handle signals").because(&error);
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    spawn(async move {
-        // Cancel-safe: both only wait.
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tell(&[NotifyState::Stopping]);
-        stopper.cancel();
-    });
-    Ok(())
+/// What a daemon is to do next.
+enum Next {
+    /// It has ended by itself.
+    Ended,
+    Stop,
+    Reload,
 }
 
-/// Tells systemd that the daemon is ready, and feeds the watchdog as long as the runtime turns.
-pub(crate) fn ready() {
-    tell(&[NotifyState::Ready]);
-    if let Some(limit) = sd_notify::watchdog_enabled() {
-        spawn(async move {
-            let mut beat = tokio::time::interval(limit.max(Duration::from_millis(2)) / 2);
-            loop {
-                beat.tick().await;
-                tell(&[NotifyState::Watchdog]);
+/// The signals that a daemon heeds. They are heard on a runtime of their own, so that none is lost
+/// between two lives of the daemon.
+struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, CommandError> {
+        let failed = |error| CommandError::failed("cannot handle signals").because(&error);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let entered = runtime.enter();
+        let [terminate, interrupt, hangup] = [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+        ]
+        .map(signal);
+        drop(entered);
+        Ok(Self {
+            runtime,
+            terminate: terminate.map_err(failed)?,
+            interrupt: interrupt.map_err(failed)?,
+            hangup: hangup.map_err(failed)?,
+        })
+    }
+
+    /// Waits for the next signal, or for the daemon's end.
+    fn next(&mut self, run: &mut JoinHandle<()>) -> Next {
+        self.runtime.block_on(async {
+            // Cancel-safe: all of them only wait.
+            tokio::select! {
+                _ = run => Next::Ended,
+                _ = self.terminate.recv() => Next::Stop,
+                _ = self.interrupt.recv() => Next::Stop,
+                _ = self.hangup.recv() => Next::Reload,
             }
-        });
+        })
+    }
+}
+
+/// One life of a daemon, on a runtime of its own: when that is gone, so is every task and socket.
+struct Life {
+    runtime: Runtime,
+    stopper: CancellationToken,
+    run: JoinHandle<()>,
+}
+
+impl Life {
+    fn start<D: Daemon>(config: &mut D::Config) -> Result<Self, CommandError> {
+        let runtime = runtime()?;
+        let daemon = runtime.block_on(async { D::start(config) })?;
+        let stopper = daemon.stopper();
+        let run = runtime.spawn(daemon.run());
+        if let Some(limit) = sd_notify::watchdog_enabled() {
+            runtime.spawn(feed_watchdog(limit));
+        }
+        Ok(Self {
+            runtime,
+            stopper,
+            run,
+        })
+    }
+
+    fn stop(self, signals: &Signals) {
+        self.stopper.cancel();
+        // A panic in it was logged where it happened.
+        drop(signals.runtime.block_on(self.run));
+        self.runtime.shutdown_timeout(LEFTOVERS_MAX);
+    }
+}
+
+/// Runs a daemon until SIGTERM or SIGINT. At SIGHUP the file is read again: one with faults is reported
+/// and changes nothing; with another one the daemon stops cleanly and starts anew, in this process.
+///
+/// # Errors
+/// It cannot start.
+pub(crate) fn run<D: Daemon>(context: &Context) -> Result<ExitStatus, CommandError> {
+    let loaded = context.load(Some(D::ROLE))?;
+    check::environment(&loaded)?;
+    let mut config = D::config(loaded.config)?;
+    log(context.printer.is_verbose());
+    let mut signals = Signals::new()?;
+    let mut life = Life::start::<D>(&mut config)?;
+    tell(&[NotifyState::Ready]);
+    loop {
+        match signals.next(&mut life.run) {
+            Next::Ended => return Ok(ExitStatus::Done),
+            Next::Stop => {
+                tell(&[NotifyState::Stopping]);
+                life.stop(&signals);
+                return Ok(ExitStatus::Done);
+            }
+            Next::Reload => {
+                tell_reloading();
+                match reread::<D>(context, &config) {
+                    Ok(next) if next == config => info!("configuration is as it was"),
+                    Ok(next) => {
+                        life.stop(&signals);
+                        life = start_anew::<D>(&mut config, next)?;
+                    }
+                    Err(error) => refuse("configuration is invalid: the old one stays", &error),
+                }
+                tell(&[NotifyState::Ready]);
+            }
+        }
+    }
+}
+
+fn reread<D: Daemon>(context: &Context, config: &D::Config) -> Result<D::Config, CommandError> {
+    let loaded = Config::load(context.config.as_deref(), Some(D::ROLE))?;
+    check::environment(&loaded)?;
+    for warning in &loaded.warnings {
+        warn!(warning, "configuration has a doubtful value");
+    }
+    D::follow(config, D::config(loaded.config)?)
+}
+
+/// Starts with the new configuration, or else with the old one.
+fn start_anew<D: Daemon>(
+    config: &mut D::Config,
+    mut next: D::Config,
+) -> Result<Life, CommandError> {
+    match Life::start::<D>(&mut next) {
+        Ok(life) => {
+            info!("configuration was reloaded");
+            *config = next;
+            Ok(life)
+        }
+        Err(error) => {
+            refuse(
+                "cannot start with the new configuration: the old one stays",
+                &error,
+            );
+            Life::start::<D>(config).map_err(|error| CommandError {
+                // It could be started before: a supervisor is to try again.
+                exit: ExitStatus::Failed,
+                ..error
+            })
+        }
+    }
+}
+
+fn refuse(what: &'static str, error: &CommandError) {
+    let report = error.render();
+    let report = anstream::adapter::strip_str(report.trim_end());
+    error!(%report, "{what}");
+}
+
+/// Feeds systemd's watchdog as long as the daemon's runtime turns.
+async fn feed_watchdog(limit: Duration) {
+    let mut beat = tokio::time::interval(limit.max(Duration::from_millis(2)) / 2);
+    loop {
+        beat.tick().await;
+        tell(&[NotifyState::Watchdog]);
+    }
+}
+
+fn tell_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(moment) => tell(&[NotifyState::Reloading, moment]),
+        Err(error) => tracing::warn!(%error, "cannot read the clock for systemd"),
     }
 }
 
@@ -78,12 +267,4 @@ fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "cannot notify systemd");
     }
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "these live as long as the process and have nothing to finish"
-)]
-fn spawn(task: impl Future<Output = ()> + Send + 'static) {
-    drop(tokio::spawn(task));
 }

@@ -36,7 +36,13 @@ impl Fleet {
     /// The same; `prepare` sees the source before it is started.
     #[must_use]
     pub fn start_with(agents: usize, prepare: impl FnOnce(&mut Source)) -> Self {
-        let place = Arc::new(Place::new());
+        Self::start_in(Place::new(), agents, prepare)
+    }
+
+    /// The same, in this place.
+    #[must_use]
+    pub fn start_in(place: Place, agents: usize, prepare: impl FnOnce(&mut Source)) -> Self {
+        let place = Arc::new(place);
         let mut source = Source::init(&place);
         project(&source, &Defines::asset("first"));
         prepare(&mut source);

@@ -5,6 +5,7 @@
     reason = "what a test writes needs no durability, and saves are to be as editors make them"
 )]
 
+use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::user;
+
+/// A file system in memory, where there is one.
+const MEMORY: &str = "/dev/shm";
 
 /// A folder that is gone when the test is. The daemons' user owns it.
 #[derive(Debug)]
@@ -23,8 +27,24 @@ impl Place {
     /// Makes one.
     #[must_use]
     pub fn new() -> Self {
+        Self::below(&env::temp_dir())
+    }
+
+    /// Makes one that lies in memory where the system has room for that: for many releases, which would
+    /// spend their time waiting for the disk.
+    #[must_use]
+    pub fn in_memory() -> Self {
+        let memory = Path::new(MEMORY);
+        if memory.is_dir() {
+            Self::below(memory)
+        } else {
+            Self::new()
+        }
+    }
+
+    fn below(folder: &Path) -> Self {
         // A short name: a control socket's path has little room.
-        let dir = tempfile::Builder::new().prefix("cv-").tempdir();
+        let dir = tempfile::Builder::new().prefix("cv-").tempdir_in(folder);
         let dir = dir.expect("a temporary folder is made");
         let place = Self { dir };
         open(place.path());

@@ -81,3 +81,20 @@ fn an_agent_that_was_away_converges_to_live_on_a_frozen_volume() {
         "ORDERS = 2\n"
     );
 }
+
+#[test]
+fn a_node_that_was_removed_and_goes_on_dialling_is_counted_and_told_of_at_each_doubling() {
+    let mut fleet = Fleet::start(1);
+    fleet
+        .source
+        .run(&["node", "rm", "dag-01", "--yes"])
+        .succeeds();
+    let source = fleet.source.process();
+    wait_until("the source has counted four", || {
+        let log = source.log();
+        let told = log
+            .lines()
+            .filter(|line| line.contains("strangers were turned away"));
+        told.count() == 3
+    });
+}

@@ -11,6 +11,7 @@ mod away;
 mod joining;
 mod publishing;
 mod recovery;
+mod reloading;
 mod serving;
 mod trees;
 mod watching;

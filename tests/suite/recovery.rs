@@ -206,7 +206,7 @@ fn a_member_killed_in_the_stage_step_leaves_the_rollout_and_the_others_go_on() {
 #[test]
 fn a_reader_that_opens_current_once_never_sees_a_mixture() {
     const RELEASES: u64 = 1_000;
-    let fleet = Fleet::start_with(1, |source| {
+    let fleet = Fleet::start_in(Place::in_memory(), 1, |source| {
         source.set("VOLUME__0__WATCH__SETTLE", "1ms");
         for name in ROUND_FILES {
             source.save(&format!("round/{name}"), "0");

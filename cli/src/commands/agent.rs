@@ -1,9 +1,11 @@
 //! `codevol agent`: the agent daemon.
 
+use codevol_agent::config::AgentConfig;
 use codevol_agent::daemon::{Daemon, StartError};
+use tokio_util::sync::CancellationToken;
 
-use crate::commands::{Context, runtime};
-use crate::config::{Config, Role, check};
+use crate::commands::Context;
+use crate::config::{Config, Role};
 use crate::daemon;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
@@ -17,20 +19,38 @@ pub struct AgentArgs {}
 /// # Errors
 /// The configuration or the environment is invalid.
 pub fn run(_args: &AgentArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let loaded = context.load(Some(Role::Agent))?;
-    check::environment(&loaded)?;
-    let Config::Agent(config) = loaded.config else {
-        return Err(CommandError::config("this configuration is not an agent's"));
-    };
-    daemon::log(context.printer.is_verbose());
-    runtime()?.block_on(async {
-        let build = env!("CARGO_PKG_VERSION");
-        let agent = Daemon::start(config, build).map_err(|error| failed(&error))?;
-        daemon::stop_on_signal(agent.stopper())?;
-        daemon::ready();
-        agent.run().await;
-        Ok(ExitStatus::Done)
-    })
+    daemon::run::<Daemon>(context)
+}
+
+impl daemon::Daemon for Daemon {
+    type Config = AgentConfig;
+    const ROLE: Role = Role::Agent;
+
+    fn config(config: Config) -> Result<AgentConfig, CommandError> {
+        match config {
+            Config::Agent(config) => Ok(config),
+            Config::Source(_) | Config::Operator(_) => {
+                Err(CommandError::config("this configuration is not an agent's"))
+            }
+        }
+    }
+
+    fn start(config: &mut AgentConfig) -> Result<Self, CommandError> {
+        Self::start(config.clone(), env!("CARGO_PKG_VERSION")).map_err(|error| failed(&error))
+    }
+
+    fn follow(config: &AgentConfig, next: AgentConfig) -> Result<AgentConfig, CommandError> {
+        daemon::same_state_dir(&config.state_dir, &next.state_dir)?;
+        Ok(next)
+    }
+
+    fn stopper(&self) -> CancellationToken {
+        self.stopper()
+    }
+
+    fn run(self) -> impl Future<Output = ()> + Send + 'static {
+        self.run()
+    }
 }
 
 fn failed(error: &StartError) -> CommandError {

@@ -1,9 +1,11 @@
 //! `codevol source`: the source daemon.
 
+use codevol_source::config::SourceConfig;
 use codevol_source::daemon::{Daemon, StartError};
+use tokio_util::sync::CancellationToken;
 
-use crate::commands::{Context, runtime};
-use crate::config::{Config, Role, check};
+use crate::commands::Context;
+use crate::config::{Config, Role};
 use crate::daemon;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
@@ -17,20 +19,46 @@ pub struct SourceArgs {}
 /// # Errors
 /// The configuration or the environment is invalid.
 pub fn run(_args: &SourceArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let loaded = context.load(Some(Role::Source))?;
-    check::environment(&loaded)?;
-    let Config::Source(config) = loaded.config else {
-        return Err(CommandError::config("this configuration is not a source's"));
-    };
-    daemon::log(context.printer.is_verbose());
-    runtime()?.block_on(async {
+    daemon::run::<Daemon>(context)
+}
+
+impl daemon::Daemon for Daemon {
+    type Config = SourceConfig;
+    const ROLE: Role = Role::Source;
+
+    fn config(config: Config) -> Result<SourceConfig, CommandError> {
+        match config {
+            Config::Source(config) => Ok(config),
+            Config::Agent(_) | Config::Operator(_) => {
+                Err(CommandError::config("this configuration is not a source's"))
+            }
+        }
+    }
+
+    fn start(config: &mut SourceConfig) -> Result<Self, CommandError> {
         let build = env!("CARGO_PKG_VERSION");
-        let source = Daemon::start(config, build).map_err(|error| failed(&error))?;
-        daemon::stop_on_signal(source.stopper())?;
-        daemon::ready();
-        source.run().await;
-        Ok(ExitStatus::Done)
-    })
+        let source = Self::start(config.clone(), build).map_err(|error| failed(&error))?;
+        let listen = source.listen();
+        config.listen = listen.map_err(|error| failed(&error.into()))?;
+        Ok(source)
+    }
+
+    fn follow(config: &SourceConfig, mut next: SourceConfig) -> Result<SourceConfig, CommandError> {
+        daemon::same_state_dir(&config.state_dir, &next.state_dir)?;
+        if next.listen.port() == 0 {
+            // Any port will do, and agents know the one that there is.
+            next.listen.set_port(config.listen.port());
+        }
+        Ok(next)
+    }
+
+    fn stopper(&self) -> CancellationToken {
+        self.stopper()
+    }
+
+    fn run(self) -> impl Future<Output = ()> + Send + 'static {
+        self.run()
+    }
 }
 
 fn failed(error: &StartError) -> CommandError {
