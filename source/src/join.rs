@@ -1,5 +1,6 @@
 //! Letting nodes in: tokens for operators, and the one call of a joining node.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use codevol_store::state::Document;
 use codevol_transport::{CloseCode, Peer};
 use tokio::task::block_in_place;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use crate::bus::now;
 use crate::identity::random;
 use crate::journal::Line;
 use crate::roster::Roster;
+use crate::strangers::Strangers;
 
 /// How long a joiner may take for its one call.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,6 +34,7 @@ pub struct Door {
     roster: Arc<Mutex<Document<Roster>>>,
     journal: Recorder,
     facts: Arc<DoorFacts>,
+    strangers: Arc<Strangers>,
 }
 
 /// What does not change while the daemon runs.
@@ -59,7 +62,13 @@ impl Door {
             roster: Arc::new(Mutex::new(roster)),
             journal,
             facts: Arc::new(facts),
+            strangers: Arc::default(),
         }
+    }
+
+    /// Counts one who came and belongs to nobody.
+    pub fn turn_away(&self, remote: SocketAddr, why: &dyn std::fmt::Display) {
+        self.strangers.turned_away(remote, why);
     }
 
     /// Returns the name of the member that holds a key.
@@ -167,13 +176,14 @@ impl Door {
         match timeout(JOIN_TIMEOUT, self.answer(&peer)).await {
             Ok(Ok(joined)) => joined,
             Ok(Err(cause)) => {
-                debug!(remote = %peer.remote, error = %Chain(&cause), "join failed");
+                self.turn_away(peer.remote, &Chain(&cause));
                 if let Some(code) = cause.violation() {
                     peer.link.close(code, "protocol violation");
                 }
                 None
             }
             Err(_) => {
+                self.turn_away(peer.remote, &"no call came");
                 peer.link.close(CloseCode::Violation, "no call came");
                 None
             }
@@ -196,7 +206,7 @@ impl Door {
                 (JoinReply::Welcome(welcome), Some(node))
             }
             Err(why) => {
-                warn!(remote = %peer.remote, why, "join refused");
+                self.turn_away(peer.remote, &why);
                 (JoinReply::Refused(Text::cut(why)), None)
             }
         };

@@ -25,5 +25,6 @@ pub mod roster;
 pub mod rules;
 pub mod scan;
 pub mod session;
+mod strangers;
 pub mod volume;
 pub mod watch;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use codevol_protocol::chain::Chain;
 use codevol_transport::{Alpn, CloseCode, Peer, Pending};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, warn};
+use tracing::{error, warn};
 
 use crate::control::Desk;
 use crate::session::{self, Entered, SessionContext};
@@ -25,7 +25,7 @@ impl Visitor {
         let remote = pending.remote_address();
         let peer = match pending.handshake(HANDSHAKE_TIMEOUT).await {
             Ok(peer) => peer,
-            Err(error) => return debug!(%remote, %error, "handshake failed"),
+            Err(error) => return self.desk.door.turn_away(remote, &error),
         };
         match peer.alpn {
             Alpn::Join => {
@@ -41,7 +41,9 @@ impl Visitor {
 
     async fn serve_node(self, peer: Peer, shutdown: CancellationToken) {
         let Some(node) = self.desk.door.name_of(&peer.key) else {
-            debug!(remote = %peer.remote, key = %peer.key.short(), "key is not enrolled");
+            self.desk
+                .door
+                .turn_away(peer.remote, &"key is not enrolled");
             peer.link
                 .close(CloseCode::NotEnrolled, "this key is not enrolled");
             return;

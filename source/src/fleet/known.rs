@@ -20,6 +20,8 @@ pub(super) struct Known {
     pub(super) evidence: Option<Evidence>,
     pub(super) error: Option<Failed>,
     pub(super) last_seen_at: Option<UnixMillis>,
+    /// How often it found held bytes damaged and was sent more, since it last staged a release.
+    pub(super) mended: u32,
 }
 
 /// The connection of a node.
@@ -48,6 +50,7 @@ impl Known {
     /// Takes in what a node says of itself when it connects.
     pub(super) fn greet(&mut self, session: Session, hello: &VolumeHello, now: UnixMillis) {
         self.session = Some(session);
+        self.mended = 0;
         self.held = hello.held.iter().copied().collect();
         self.last_seen_at = Some(now);
         match hello

@@ -16,6 +16,10 @@ use super::task::FleetTask;
 use crate::bus::now;
 use crate::journal::Line;
 
+/// How often in a row a node is sent bytes anew that it should hold. With each time it may name the most
+/// that one message can.
+const MENDED_MAX: u32 = 16;
+
 impl FleetTask {
     pub(super) async fn heard(&mut self, node: &NodeName, message: FromAgent) {
         if let Some(known) = self.nodes.get_mut(node) {
@@ -55,6 +59,7 @@ impl FleetTask {
     fn staged(&mut self, node: &NodeName, release: ReleaseId) {
         if let Some(known) = self.nodes.get_mut(node) {
             known.held.insert(release);
+            known.mended = 0;
         }
         self.machine.handle(
             Event::Staged {
@@ -65,8 +70,22 @@ impl FleetTask {
         );
     }
 
-    /// An agent lost bytes that it was thought to hold: the release is sent again, with those.
+    /// An agent lost bytes that it was thought to hold: the release is sent again, with those. One that
+    /// never has enough has a failing disk or plays with us: it is given up, and holds nobody up.
     async fn missing(&mut self, node: &NodeName, release: ReleaseId, blobs: Vec<BlobId>) {
+        let Some(known) = self.nodes.get_mut(node) else {
+            return;
+        };
+        known.mended = known.mended.saturating_add(1);
+        if known.mended > MENDED_MAX {
+            // Said once, however often it goes on asking.
+            if known.mended == MENDED_MAX + 1 {
+                let message = format!("held bytes were damaged {MENDED_MAX} times in a row");
+                let failure = Failure::new("damaged", message);
+                self.step_failed(node, release, "stage", failure);
+            }
+            return;
+        }
         warn!(volume = %self.volume, %node, blobs = blobs.len(), "node found held bytes damaged");
         let line = Line::new("missing").release(Some(release)).node(node);
         self.journal.record(line.volume(&self.volume).event());

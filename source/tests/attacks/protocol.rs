@@ -216,6 +216,7 @@ async fn a_node_that_asks_without_end_does_not_wedge_the_fleet() {
     for _ in 0..2_000 {
         bad.say(&missing).await;
     }
+    host.noted("asking", ("stage", "bad"), 1).await;
     bad.link.close(CloseCode::Done, "");
     host.survives("asking").await;
 }
