@@ -11,6 +11,7 @@
 )]
 
 mod agent;
+mod apart;
 mod binary;
 mod code_server;
 mod dagster;
@@ -34,6 +35,7 @@ mod wait;
 mod watchdog;
 
 pub use self::agent::Agent;
+pub use self::apart::{Failing, apart, mount, not_run};
 pub use self::code_server::{CodeServer, Start};
 pub use self::dagster::Dagster;
 pub use self::definitions::{Address, Unserved, served};
