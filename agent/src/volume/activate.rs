@@ -38,8 +38,9 @@ impl ActivateError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Record(error) => error.is_retryable(),
-            Self::Dir(error) => error.is_retryable(),
+            // The intent is written again, and the link made again.
+            Self::Record(StateError::Dir(error)) | Self::Dir(error) => error.errno().is_some(),
+            Self::Record(_) => false,
             Self::NotHeld(_) | Self::Gone(_) | Self::Moved => false,
         }
     }
@@ -58,8 +59,8 @@ impl Root {
     /// Makes `current` name a held release. When it returns, that is on the disk.
     ///
     /// # Errors
-    /// When the release is not there or the disk fails: then `current` names the old or the new one,
-    /// and [`Root::active`] says which.
+    /// When the release is not there or the disk fails: then `current` names the old one or, where it
+    /// cannot be put back, the new one, and [`Root::active`] says which.
     pub fn activate(&mut self, id: ReleaseId, now: UnixMillis) -> Result<Activated, ActivateError> {
         let held = self.held.get(&id).ok_or(ActivateError::NotHeld(id))?;
         let (dir_name, seq) = (held.dir_name(), held.release().seq);
@@ -77,11 +78,29 @@ impl Root {
         self.places.step()?;
         let record = self.record.get().before((seq, id), was, now);
         self.record.replace(record)?;
-        let flip_us = self.flip(id, &dir_name)?;
+        let flipped = self.flip(id, &dir_name);
+        if flipped.is_err() {
+            self.flip_back(was);
+        }
+        let flip_us = flipped?;
         Ok(Activated {
             was,
             flip_us: Some(flip_us),
         })
+    }
+
+    /// Undoes a flip of which nobody knows whether it is on the disk: nobody is told of it, so nobody
+    /// would have the code server load what it names.
+    fn flip_back(&mut self, was: Option<ReleaseId>) {
+        let before = was.and_then(|was| self.held.get(&was));
+        let Some((was, dir_name)) = before.map(|held| (held.id(), held.dir_name())) else {
+            return;
+        };
+        if self.active != Some(was)
+            && let Err(error) = self.flip(was, &dir_name)
+        {
+            tracing::warn!(release = %was, error = %error, "cannot make `current` durable");
+        }
     }
 
     /// Replaces the link and makes that durable.

@@ -74,7 +74,8 @@ impl StageError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::NoSpace { .. } | Self::WrongBytes(_) | Self::Missing(_) => true,
-            Self::Dir(error) => error.is_retryable(),
+            // What failed is thrown away and done anew, also after a failed sync.
+            Self::Dir(error) => error.errno().is_some(),
             Self::AlreadyHeld
             | Self::OtherAtSeq { .. }
             | Self::Manifest(_)

@@ -16,6 +16,7 @@ mod scene;
 mod wire;
 
 mod bytes;
+mod disk;
 mod identity;
 mod paths;
 mod protocol;

@@ -34,7 +34,7 @@ impl Node {
     /// Enrols a node and starts it.
     pub(crate) fn start(source: SocketAddr, temp: TempDir) -> Self {
         for dir in ["root", "state", "canary", "canary/sub"] {
-            fs::create_dir(temp.path().join(dir)).unwrap();
+            fs::create_dir_all(temp.path().join(dir)).unwrap();
         }
         for file in ["canary/x", "canary/sub/x", "x"] {
             fs::copy("/proc/self/status", temp.path().join(file)).unwrap();

@@ -1,15 +1,12 @@
 //! More than there is room for.
 
-use std::path::Path;
-
 use codevol_protocol::codec;
 use codevol_protocol::delta::Position;
-use codevol_protocol::id::BlobId;
-use codevol_protocol::limits::{FILE_BYTES_MAX, PUSH_FRAME_BYTES_MAX, RELEASE_BYTES_MAX};
+use codevol_protocol::limits::PUSH_FRAME_BYTES_MAX;
 use codevol_protocol::manifest::Manifest;
 
 use crate::craft::{PUBLISHER, RawEntry, key, push_of_entries, record};
-use crate::scene::{Answer, Scene, files, files_at};
+use crate::scene::{Answer, Scene, files_at};
 
 /// A zstd frame of ten gibibytes of nothing: blocks that say "so many times this byte".
 fn bomb() -> Vec<u8> {
@@ -90,43 +87,4 @@ async fn more_entries_than_a_manifest_may_have_are_refused() {
     let failure = scene.refuses("too many entries", &push).await;
     assert_eq!(failure.kind.as_str(), "refused", "{failure:?}");
     assert!(failure.message.as_str().contains("1000001"), "{failure:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "a test that could not be run says so")]
-async fn what_does_not_fit_is_refused_before_anything_is_written() {
-    // The largest release there may be is to be larger than what is free.
-    let shm = Path::new("/dev/shm");
-    let temp = tempfile::tempdir_in(shm).unwrap_or_else(|_| tempfile::tempdir().unwrap());
-    let stat = rustix::fs::statvfs(temp.path()).unwrap();
-    if stat.f_bavail * stat.f_frsize > RELEASE_BYTES_MAX {
-        eprintln!("skipped: more than the largest release is free on every disk");
-        return;
-    }
-    let mut scene = Scene::begin_with(files("one"), temp).await;
-    let large = |n: u8| RawEntry::File {
-        blob: BlobId::of(&[n]),
-        size: FILE_BYTES_MAX,
-        executable: false,
-    };
-    let entries = [
-        ("a", large(1)),
-        ("b", large(2)),
-        ("c", large(3)),
-        ("d", large(4)),
-    ];
-    let push = push_of_entries(2, &entries);
-    let id = push.head.release.id();
-    let failure = scene.refuses("64 GiB", &push).await;
-    assert_eq!(failure.kind.as_str(), "no-space", "{failure:?}");
-    assert!(failure.retryable);
-    for place in ["incoming", "records"] {
-        let left = scene
-            .node
-            .root()
-            .join(".codevol")
-            .join(place)
-            .join(id.to_string());
-        assert!(!left.exists(), "{left:?}");
-    }
 }

@@ -129,20 +129,29 @@ fn a_crash_at_any_step_of_the_first_release_leaves_nothing_or_all_of_it() {
 }
 
 #[test]
-fn a_full_disk_at_any_step_leaves_the_live_release_and_later_it_works() {
+fn a_disk_that_fails_at_any_step_leaves_the_live_release_and_later_it_works() {
+    for errno in [Errno::NOSPC, Errno::IO, Errno::ROFS] {
+        fails_at_every_step(errno);
+    }
+}
+
+fn fails_at_every_step(errno: Errno) {
     let (old, new) = (old(), new());
     for steps in 0..STEPS_MAX {
         let (disk, mut root) = Disk::with(&[&old]);
         if steps % 2 == 0 {
             prepare_spare(&mut root);
         }
-        faults::plan(steps, Fault::Once(Errno::NOSPC));
+        faults::plan(steps, Fault::Once(errno));
         let deployed = deploy(&mut root, &new);
         let happened = faults::clear();
         assert_whole(&disk, &root, [&old, &new]);
         if !happened {
             deployed.unwrap();
             return;
+        }
+        if deployed.is_err() {
+            assert_live(&disk, &old);
         }
         if !root.held().contains_key(&new.id()) {
             // Staging gave back the room that it had taken.
