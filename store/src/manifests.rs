@@ -62,14 +62,21 @@ impl Manifests {
     /// Keeps a manifest, durably. A damaged one of that id is replaced.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written; there is none of that id then.
     pub fn put(&self, manifest: &Manifest) -> Result<ManifestId, ManifestsError> {
         let bytes = manifest.encode();
         let id = ManifestId::of(&bytes);
         let name = id.to_string();
         match self.dir.read(&name, MANIFEST_BYTES_MAX) {
             Ok(held) if held == bytes => {}
-            Ok(_) | Err(_) => persist::write(&self.dir, &name, MODE, &bytes)?,
+            Ok(_) | Err(_) => {
+                let written = persist::write(&self.dir, &name, MODE, &bytes);
+                if written.is_err() {
+                    // One that may not be durable would pass for one that is.
+                    persist::discard(&self.dir, &name);
+                }
+                written?;
+            }
         }
         Ok(id)
     }

@@ -37,7 +37,8 @@ pub fn write(dir: &Dir, name: &str, mode: u32, bytes: &[u8]) -> Result<(), DirEr
 /// Makes a file where none is, durably. Of several that try at once one wins.
 ///
 /// # Errors
-/// When it cannot be written.
+/// When it cannot be written. A file of ours that may not be durable is taken away again: it would
+/// stand in the way of the next try, and pass for one that is.
 pub fn create(dir: &Dir, name: &str, mode: u32, bytes: &[u8]) -> Result<Created, DirError> {
     let temporary = write_temporary(dir, mode, bytes)?;
     let linked = dir.link(&temporary, dir, name);
@@ -48,7 +49,11 @@ pub fn create(dir: &Dir, name: &str, mode: u32, bytes: &[u8]) -> Result<Created,
         Err(error) => return Err(error),
     };
     // Also for the file of another: who is told that it exists may rely on it.
-    dir.sync()?;
+    let synced = dir.sync();
+    if synced.is_err() && created == Created::New {
+        discard(dir, name);
+    }
+    synced?;
     Ok(created)
 }
 
@@ -111,10 +116,11 @@ fn write_temporary(dir: &Dir, mode: u32, bytes: &[u8]) -> Result<String, DirErro
     }
 }
 
-/// Removes a temporary file. Where that fails too, the sweep at the next start does it.
+/// Removes a file that is not to count. Where that fails too, a temporary one goes with the sweep at
+/// the next start.
 pub(crate) fn discard(dir: &Dir, name: &str) {
     if let Err(error) = dir.remove_file(name) {
-        tracing::debug!(name, %error, "temporary file stays");
+        tracing::debug!(name, %error, "file stays");
     }
 }
 

@@ -37,9 +37,13 @@ const GOOD: u8 = 100;
 impl Host {
     /// A source on which r1 is live, also on its one member.
     pub(crate) async fn begin() -> Self {
-        let temp = tempfile::tempdir().unwrap();
+        Self::begin_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// The same, in a folder in which there may be directories already.
+    pub(crate) async fn begin_in(temp: TempDir) -> Self {
         for dir in ["tree", "state"] {
-            fs::create_dir(temp.path().join(dir)).unwrap();
+            fs::create_dir_all(temp.path().join(dir)).unwrap();
         }
         save(&temp, "defs.py", "one");
         save(&temp, "kept.py", "kept");
@@ -114,6 +118,12 @@ impl Host {
 
     /// Publishes the tree with another text in it.
     pub(crate) async fn publish(&self, text: &str) {
+        let reply = self.push(text).await;
+        assert!(matches!(reply, Reply::Plan(_)), "{reply:?}");
+    }
+
+    /// Asks that the tree be published with another text in it.
+    pub(crate) async fn push(&self, text: &str) -> Reply {
         save(&self.temp, "defs.py", text);
         let push = Push {
             volume: None,
@@ -124,8 +134,7 @@ impl Host {
             yes: false,
             wait: false,
         };
-        let reply = self.call(&Call::Push(push)).await;
-        assert!(matches!(reply, Reply::Plan(_)), "{reply:?}");
+        self.call(&Call::Push(push)).await
     }
 
     /// Publishes, and has the good member run it.

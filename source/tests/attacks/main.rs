@@ -12,6 +12,7 @@
 mod host;
 mod member;
 
+mod disk;
 mod identity;
 mod join;
 mod protocol;

@@ -9,7 +9,7 @@ use codevol_protocol::id::BlobId;
 use codevol_protocol::limits::FILE_BYTES_MAX;
 use rustix::fs;
 
-use super::{BlobError, Blobs, FILE_MODE, place};
+use super::{BlobError, Blobs, FILE_MODE, path, place};
 use crate::dir::{Dir, DirError};
 use crate::persist;
 
@@ -81,12 +81,24 @@ impl<'b> Batch<'b> {
     /// Makes all of it durable under its names.
     ///
     /// # Errors
-    /// When the system refuses; some blobs may stand there then, each whole. After
-    /// [`DirError::Sync`] it is to be treated as a crash.
+    /// When the system refuses; none of it is kept then.
     pub fn commit(self) -> Result<(), BlobError> {
         if self.pending.is_empty() {
             return Ok(());
         }
+        let blobs = self.blobs;
+        let ids: Vec<BlobId> = self.pending.keys().copied().collect();
+        let committed = self.name_all();
+        if committed.is_err() {
+            // Found here by the next batch, one that may not be durable would not be kept again.
+            for id in ids {
+                persist::discard(&blobs.dir, &path(id));
+            }
+        }
+        committed
+    }
+
+    fn name_all(self) -> Result<(), BlobError> {
         self.sync_files()?;
         let mut fans: BTreeMap<String, Vec<(String, Temporary<'b>)>> = BTreeMap::new();
         for (id, temporary) in self.pending {

@@ -1,0 +1,171 @@
+//! Disks that are full or broken, and a system that has no descriptor left, while a release is
+//! published: the one who pushes is told, nothing half of it stands in the log or is ever believed
+//! to be durable, and once the cause is gone it works again.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use codevol_protocol::call::{FailureSort, Reply};
+use codevol_tests::{Failing, apart, mount};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::host::Host;
+
+/// A source on which r1 is live, and whose state is a file system of this kind.
+async fn host_on(folder: &Path, options: &str) -> Host {
+    let temp = tempfile::tempdir_in(folder).unwrap();
+    let state = temp.path().join("state");
+    fs::create_dir(&state).unwrap();
+    mount(&["-t", "tmpfs", "-o", options, "tmpfs"], &state);
+    Host::begin_in(temp).await
+}
+
+fn volume(host: &Host) -> PathBuf {
+    host.state().join("volumes/pipes")
+}
+
+fn records(host: &Host) -> usize {
+    fs::read_dir(volume(host).join("log")).unwrap().count()
+}
+
+/// Nothing is published: whoever pushed hears why, and no part of it stays.
+async fn is_not_published(host: &Host, what: &str, why: &str) {
+    let reply = host.push(what).await;
+    let Reply::Failed(failure) = reply else {
+        panic!("{what}: {reply:?}");
+    };
+    assert_eq!(failure.sort, FailureSort::Failed, "{what}: {failure:?}");
+    assert_eq!(failure.kind.as_str(), "publish", "{what}: {failure:?}");
+    let told = failure
+        .causes
+        .iter()
+        .any(|cause| cause.as_str().contains(why));
+    assert!(told, "{what}: {failure:?}");
+}
+
+/// No record was appended, and no file that was never finished is left.
+fn is_clean(host: &Host, before: usize, what: &str) {
+    assert_eq!(records(host), before, "{what}");
+    for place in ["log", "manifests", "blobs"] {
+        let entries = fs::read_dir(volume(host).join(place)).unwrap();
+        for entry in entries {
+            let name = entry.unwrap().file_name();
+            let name = name.to_str().unwrap();
+            assert!(!name.starts_with(".tmp-"), "{what}: {place}/{name}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_publishes_nothing() {
+    let Some(folder) = apart() else { return };
+    let mut host = host_on(&folder, "size=8m").await;
+    let filler = host.state().join("filler");
+    let mut file = File::create(&filler).unwrap();
+    while file.write_all(&[1; 512]).is_ok() {}
+    is_not_published(&host, "full", "No space left").await;
+    is_clean(&host, 1, "full");
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    host.survives("room again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_without_an_inode_left_publishes_nothing() {
+    let Some(folder) = apart() else { return };
+    let mut host = host_on(&folder, "nr_inodes=1000").await;
+    let fillers = host.state().join("fillers");
+    fs::create_dir(&fillers).unwrap();
+    let more = |n: usize| File::create(fillers.join(n.to_string())).is_ok();
+    assert!((0..1000).any(|n| !more(n)));
+    is_not_published(&host, "no inode", "No space left").await;
+    is_clean(&host, 1, "no inode");
+    fs::remove_dir_all(&fillers).unwrap();
+    host.survives("inodes again").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_descriptor_nothing_is_published() {
+    let Some(folder) = apart() else { return };
+    let mut host = Host::begin_in(tempfile::tempdir_in(&folder).unwrap()).await;
+    let limit = getrlimit(Resource::Nofile);
+    // Two are free: the caller's and the source's ends of the call.
+    let mut held = Vec::new();
+    let few = Rlimit {
+        current: Some(256),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, few).unwrap();
+    while let Ok(file) = File::open("/dev/null") {
+        held.push(file);
+    }
+    // The tree's file, the call's two ends.
+    held.truncate(held.len() - 3);
+    is_not_published(&host, "no descriptor", "Too many open files").await;
+    drop(held);
+    setrlimit(Resource::Nofile, limit).unwrap();
+    is_clean(&host, 1, "no descriptor");
+    host.survives("descriptors again").await;
+}
+
+/// The directories that publishing writes into.
+fn places(host: &Host) -> Vec<PathBuf> {
+    let blobs = volume(host).join("blobs");
+    let fans = fs::read_dir(&blobs).unwrap();
+    let fans = fans.map(|fan| fan.unwrap().path());
+    let own = ["log", "manifests"].map(|place| volume(host).join(place));
+    own.into_iter().chain(fans).chain([blobs]).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_call_that_fails_while_a_release_is_published() {
+    let Some(folder) = apart() else { return };
+    let mut host = Host::begin_in(tempfile::tempdir_in(&folder).unwrap()).await;
+    for (calls, error, why) in [
+        ("fsync,fdatasync,syncfs", "EIO", "Input/output error"),
+        ("fsync,fdatasync,syncfs", "EDQUOT", "quota"),
+        ("link,linkat", "EIO", "Input/output error"),
+        ("link,linkat", "ENOSPC", "No space left"),
+        ("link,linkat", "EROFS", "Read-only"),
+        ("rename,renameat,renameat2", "EIO", "Input/output error"),
+        ("rename,renameat,renameat2", "EDQUOT", "quota"),
+        ("rename,renameat,renameat2", "EROFS", "Read-only"),
+        ("open,openat,openat2", "EMFILE", "Too many open files"),
+        ("open,openat,openat2", "EROFS", "Read-only"),
+    ] {
+        let what = format!("{calls}: {error}");
+        let how = format!("error={error}");
+        let before = records(&host);
+        let failing = Failing::of(calls, &how, &places(&host), &folder);
+        let Some(failing) = failing else { return };
+        is_not_published(&host, &what, why).await;
+        assert!(failing.end() > 0, "{what}");
+        is_clean(&host, before, &what);
+        host.survives(&what).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_may_not_be_durable_is_none() {
+    let Some(folder) = apart() else { return };
+    let mut host = Host::begin_in(tempfile::tempdir_in(&folder).unwrap()).await;
+    // One place after the other: what comes before it works. A file's blob lies in one of many.
+    let log = volume(&host).join("log");
+    let manifests = volume(&host).join("manifests");
+    let mut blobs = places(&host);
+    blobs.retain(|place| *place != log && *place != manifests);
+    for places in [vec![log], vec![manifests], blobs] {
+        let what = format!("fsync in {:?}", places.last().unwrap());
+        let before = records(&host);
+        let Some(failing) = Failing::of("fsync,syncfs", "error=EIO", &places, &folder) else {
+            return;
+        };
+        is_not_published(&host, &what, "Input/output error").await;
+        // What the first attempt left is not taken for durable by the next one.
+        is_not_published(&host, &what, "Input/output error").await;
+        assert!(failing.end() > 1, "{what}");
+        is_clean(&host, before, &what);
+        host.survives(&what).await;
+    }
+}
