@@ -10,3 +10,6 @@ mod task;
 
 pub use handle::{FleetHandle, FleetView, SessionCommand, SessionId};
 pub use task::{FleetParts, FleetTask};
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,6 @@
 //! The newest slot that is whole counts. A write that is cut short spoils the slot of the value
 //! before the present one, so the present one stays. Whoever owns a register is the only writer.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use rustix::fs;
@@ -32,7 +31,6 @@ pub struct Register<T> {
     dir: Dir,
     name: String,
     schema: &'static str,
-    file: File,
     slot_bytes: usize,
     generation: u64,
     value: T,
@@ -61,7 +59,6 @@ impl<T: Serialize + DeserializeOwned> Register<T> {
             dir: dir.try_clone()?,
             name: name.to_owned(),
             schema,
-            file: dir.open_writable(name)?,
             slot_bytes,
             generation,
         }))
@@ -78,12 +75,11 @@ impl<T: Serialize + DeserializeOwned> Register<T> {
         value: T,
     ) -> Result<Self, StateError> {
         let text = state::encode(name, schema, &value)?;
-        let (file, slot_bytes) = write_file(dir, name, 0, &text)?;
+        let slot_bytes = write_file(dir, name, 0, &text)?;
         Ok(Self {
             dir: dir.try_clone()?,
             name: name.to_owned(),
             schema,
-            file,
             slot_bytes,
             generation: 0,
             value,
@@ -105,10 +101,7 @@ impl<T: Serialize + DeserializeOwned> Register<T> {
         let generation = self.generation + 1;
         match slot(generation, &text, self.slot_bytes) {
             Some(slot) => self.overwrite(generation, &slot)?,
-            None => {
-                (self.file, self.slot_bytes) =
-                    write_file(&self.dir, &self.name, generation, &text)?;
-            }
+            None => self.slot_bytes = write_file(&self.dir, &self.name, generation, &text)?,
         }
         self.generation = generation;
         self.value = value;
@@ -117,20 +110,15 @@ impl<T: Serialize + DeserializeOwned> Register<T> {
 
     fn overwrite(&self, generation: u64, slot: &[u8]) -> Result<(), DirError> {
         let offset = place(generation, self.slot_bytes) as u64;
-        self.file
-            .write_all_at(slot, offset)
+        let file = self.dir.open_writable(&self.name)?;
+        file.write_all_at(slot, offset)
             .map_err(|error| DirError::io("write", &self.name, error))?;
-        fs::fdatasync(&self.file).map_err(|errno| DirError::sync(&self.name, errno))
+        fs::fdatasync(&file).map_err(|errno| DirError::sync(&self.name, errno))
     }
 }
 
 /// Writes a file whose slots have room for twice the text, with the text in one of them.
-fn write_file(
-    dir: &Dir,
-    name: &str,
-    generation: u64,
-    text: &[u8],
-) -> Result<(File, usize), DirError> {
+fn write_file(dir: &Dir, name: &str, generation: u64, text: &[u8]) -> Result<usize, DirError> {
     let slot_bytes = (text.len() * 2).next_multiple_of(BLOCK_BYTES);
     // Not sparse: a later write in place must find its blocks allocated.
     let mut bytes = vec![b'\n'; slot_bytes * 2];
@@ -139,7 +127,7 @@ fn write_file(
         bytes.splice(at..at + slot_bytes, slot);
     }
     persist::write(dir, name, MODE, &bytes)?;
-    Ok((dir.open_writable(name)?, slot_bytes))
+    Ok(slot_bytes)
 }
 
 const fn place(generation: u64, slot_bytes: usize) -> usize {
@@ -279,10 +267,12 @@ mod tests {
         let (temp, dir) = state();
         let home = dir.ensure_dir("home", 0o700).unwrap();
         let mut register = Register::create(&home, "word", SCHEMA, "a".to_owned()).unwrap();
-        // A longer value needs a new file, and a directory that is gone takes none.
         dir.remove_tree("home").unwrap();
-        register.replace("b".repeat(9_000)).unwrap_err();
-        assert_eq!(register.get(), "a");
+        // In place, and in a longer file.
+        for length in [1, 9_000] {
+            register.replace("b".repeat(length)).unwrap_err();
+            assert_eq!(register.get(), "a");
+        }
         drop(temp);
     }
 }

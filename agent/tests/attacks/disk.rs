@@ -6,15 +6,15 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use codevol_peer::{frame, within};
 use codevol_protocol::id::BlobId;
 use codevol_protocol::limits::FILE_BYTES_MAX;
 use codevol_protocol::message::{Failure, Step};
 use codevol_tests::{Failing, apart, mount};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::craft::{Crafted, RawEntry, craft, frame, push_of_entries};
+use crate::craft::{Crafted, RawEntry, craft, push_of_entries};
 use crate::scene::{Answer, Scene, files, files_at};
-use crate::wire::within;
 
 /// An agent on which r1 is live, and whose root is a file system of this kind.
 async fn scene_on(folder: &Path, options: &str) -> Scene {

@@ -145,22 +145,28 @@ impl FleetTask {
                     None => std::future::pending().await,
                 }
             };
+            let mut done = None;
             // Cancel-safe: each arm loses nothing when dropped.
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = due => self.machine.handle_timeout(Instant::now()),
                 input = self.inbox.recv() => match input {
-                    Some(input) => self.take(input).await,
+                    Some(input) => done = self.take(input).await,
                     None => break,
                 },
             }
+            // Not durable, not done: whoever asked is told that the daemon stops.
             if !self.carry_out().await {
                 return;
+            }
+            if let Some(done) = done {
+                done.send(()).unwrap_or_default();
             }
         }
     }
 
-    async fn take(&mut self, input: Input) {
+    /// Takes something in, and returns whom to tell when what follows from it is done.
+    async fn take(&mut self, input: Input) -> Option<oneshot::Sender<()>> {
         match input {
             Input::Published { release, intent } => self.published(release, intent),
             Input::Online {
@@ -196,28 +202,29 @@ impl FleetTask {
                 self.nodes.remove(&node);
                 self.machine.handle(Event::Removed { node }, Instant::now());
             }
-            Input::Freeze { frozen, done } => self.asked(Event::Freeze(frozen), done).await,
-            Input::Thaw { done } => self.asked(Event::Thaw, done).await,
-            Input::Retry { release, done } => self.asked(Event::Retry { release }, done).await,
+            Input::Freeze { frozen, done } => {
+                self.machine.handle(Event::Freeze(frozen), Instant::now());
+                return Some(done);
+            }
+            Input::Thaw { done } => {
+                self.machine.handle(Event::Thaw, Instant::now());
+                return Some(done);
+            }
+            Input::Retry { release, done } => {
+                self.machine
+                    .handle(Event::Retry { release }, Instant::now());
+                return Some(done);
+            }
             // Whoever asked may be gone by now; then nobody misses the answer.
             Input::Status { reply } => drop(reply.send(self.status())),
             Input::Settled { release, reply } => drop(reply.send(self.settled(release))),
         }
+        None
     }
 
     fn is_current(&self, node: &NodeName, session: SessionId) -> bool {
         let known = self.nodes.get(node);
         known.is_some_and(|known| known.is_session(session))
-    }
-
-    /// Does what a person asked for, and says so once it is durable. Where it cannot be made
-    /// durable, whoever asked is told that the daemon stops: `done` is dropped.
-    async fn asked(&mut self, event: Event, done: oneshot::Sender<()>) {
-        self.machine.handle(event, Instant::now());
-        if self.carry_out().await {
-            // Whoever asked may be gone by now.
-            done.send(()).unwrap_or_default();
-        }
     }
 
     fn published(&mut self, release: ReleaseId, intent: Intent) {

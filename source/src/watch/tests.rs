@@ -126,6 +126,23 @@ async fn an_open_writer_is_told_from_a_closed_one() {
 }
 
 #[tokio::test]
+async fn a_new_file_is_being_written_until_it_is_closed() {
+    let mut tree = Fixture::new(&[]);
+    // Nothing was written into it so far.
+    let file = File::create(tree.at("new")).unwrap();
+    tree.until(&dirty("new", DirtyKind::Modified)).await;
+    drop(file);
+    tree.until(&closed("new")).await;
+    // These are whole as soon as they are there: nobody will close them.
+    fs::hard_link(tree.at("new"), tree.at("second")).unwrap();
+    tree.until(&dirty("second", DirtyKind::Other)).await;
+    std::os::unix::fs::symlink("new", tree.at("link")).unwrap();
+    tree.until(&dirty("link", DirtyKind::Other)).await;
+    fs::create_dir(tree.at("dir")).unwrap();
+    tree.until(&dirty("dir", DirtyKind::Other)).await;
+}
+
+#[tokio::test]
 async fn a_new_directory_is_watched_at_any_depth_before_it_is_reported() {
     let mut tree = Fixture::new(&[]);
     fs::create_dir_all(tree.at("new/deep/er")).unwrap();

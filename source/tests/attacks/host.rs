@@ -28,7 +28,8 @@ pub(crate) struct Host {
     pub(crate) at: SocketAddr,
     pub(crate) source_key: PublicKey,
     pub(crate) good: Member,
-    _running: JoinSet<()>,
+    config: SourceConfig,
+    running: JoinSet<()>,
 }
 
 /// The member that keeps to the rules, by the seed of its key.
@@ -42,6 +43,11 @@ impl Host {
 
     /// The same, in a folder in which there may be directories already.
     pub(crate) async fn begin_in(temp: TempDir) -> Self {
+        Self::begin_with(temp, |_| {}).await
+    }
+
+    /// The same, with another configuration of the volume.
+    pub(crate) async fn begin_with(temp: TempDir, change: impl FnOnce(&mut VolumeConfig)) -> Self {
         for dir in ["tree", "state"] {
             fs::create_dir_all(temp.path().join(dir)).unwrap();
         }
@@ -50,27 +56,11 @@ impl Host {
         let state = temp.path().join("state");
         Identity::create(&state).unwrap();
         let source_key = Identity::open(&state).unwrap().node.public();
-        let config = SourceConfig {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            advertise: None,
-            state_dir: state,
-            control_socket: temp.path().join("source.sock"),
-            volumes: vec![VolumeConfig {
-                name: "pipes".parse().unwrap(),
-                path: temp.path().join("tree"),
-                publish: PublishMode::Manual,
-                ignore: Vec::new(),
-                keep: 20,
-                watch: WatchConfig {
-                    mode: WatchMode::Poll,
-                    ..WatchConfig::default()
-                },
-            }],
-        };
-        let daemon = Daemon::start(config, "test").unwrap();
-        let at = daemon.listen().unwrap();
+        let mut config = config_in(&temp);
+        change(&mut config.volumes[0]);
+        let is_manual = config.volumes[0].publish == PublishMode::Manual;
         let mut running = JoinSet::new();
-        running.spawn(daemon.run());
+        let at = start(&config, &mut running);
         let socket = temp.path().join("source.sock");
         let token = invite(&socket, "good", 600).await;
         let good = key(GOOD);
@@ -82,10 +72,32 @@ impl Host {
             at,
             source_key,
             good,
-            _running: running,
+            config,
+            running,
         };
-        host.goes_live("one").await;
+        if is_manual {
+            host.goes_live("one").await;
+        } else {
+            // It was live, on nobody, before there was a member.
+            let release = host.good.stages().await;
+            host.good.activates(release, Verdict::Good).await;
+        }
         host
+    }
+
+    /// Waits until the daemon has ended by itself, and starts it again on what is there.
+    pub(crate) async fn restarts(&mut self) {
+        let ended = within("the end", self.running.join_next()).await;
+        ended.unwrap().unwrap();
+        self.at = start(&self.config, &mut self.running);
+        let held = self.good.held.clone();
+        self.good = Member::connect(self.at, &self.source_key, &key(GOOD), held).await;
+        let scanned = async {
+            while self.call(&Call::Health { ready: true }).await != Reply::Healthy {
+                tokio::task::yield_now().await;
+            }
+        };
+        within("the first scan", scanned).await;
     }
 
     pub(crate) async fn call(&self, call: &Call) -> Reply {
@@ -183,9 +195,52 @@ impl Host {
         self.goes_live(what).await;
     }
 
+    pub(crate) fn tree(&self) -> PathBuf {
+        self.temp.path().join("tree")
+    }
+
+    /// Makes a call of which the answer may not come, as the daemon ends.
+    pub(crate) async fn call_that_may_end(&self, call: &Call) -> Option<Reply> {
+        let socket = self.temp.path().join("source.sock");
+        let answered = async {
+            let (mut reader, mut writer) = control::connect(&socket).await.unwrap();
+            writer.write(call).await.unwrap();
+            reader.read().await.unwrap_or_default()
+        };
+        within("control socket", answered).await
+    }
+
     pub(crate) fn state(&self) -> PathBuf {
         self.temp.path().join("state")
     }
+}
+
+fn config_in(temp: &TempDir) -> SourceConfig {
+    SourceConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        advertise: None,
+        state_dir: temp.path().join("state"),
+        control_socket: temp.path().join("source.sock"),
+        volumes: vec![VolumeConfig {
+            name: "pipes".parse().unwrap(),
+            path: temp.path().join("tree"),
+            publish: PublishMode::Manual,
+            ignore: Vec::new(),
+            keep: 20,
+            watch: WatchConfig {
+                mode: WatchMode::Poll,
+                ..WatchConfig::default()
+            },
+        }],
+    }
+}
+
+/// Starts the daemon, and returns where agents reach it.
+fn start(config: &SourceConfig, running: &mut JoinSet<()>) -> SocketAddr {
+    let daemon = Daemon::start(config.clone(), "test").unwrap();
+    let at = daemon.listen().unwrap();
+    running.spawn(daemon.run());
+    at
 }
 
 #[expect(

@@ -13,8 +13,10 @@ mod host;
 mod member;
 
 mod disk;
+mod half;
 mod identity;
 mod join;
 mod protocol;
 mod replay;
 mod resume;
+mod unsaved;

@@ -155,9 +155,14 @@ impl Member {
             |order| matches!(order, FromSource::Activate { release, .. } if *release == wanted),
         )
         .await;
-        self.say(&report(wanted, Step::Activated { elapsed_us: 1 }))
+        self.reports(wanted, verdict).await;
+    }
+
+    /// Says that it activated a release, with this verdict.
+    pub(crate) async fn reports(&mut self, release: ReleaseId, verdict: Verdict) {
+        self.say(&report(release, Step::Activated { elapsed_us: 1 }))
             .await;
-        self.say(&report(wanted, verified(verdict))).await;
+        self.say(&report(release, verified(verdict))).await;
     }
 
     /// Waits until it hears that a release is live.

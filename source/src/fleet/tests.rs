@@ -1,0 +1,203 @@
+//! A task whose state cannot be saved.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codevol_protocol::id::{BlobId, FleetId, ReleaseId};
+use codevol_protocol::key::SecretKey;
+use codevol_protocol::manifest::Manifest;
+use codevol_protocol::message::{FromAgent, FromSource, Report, Step, VolumeHello};
+use codevol_protocol::name::{NodeName, Text, VolumeName};
+use codevol_protocol::release::{Origin, Release, Seq, UnixMillis};
+use codevol_protocol::rollout::{Frozen, Intent};
+use codevol_store::dir::Dir;
+use codevol_store::journal::Journal;
+use codevol_store::recorder::Recorder;
+use codevol_store::register::Register;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::handle::{FleetHandle, SessionCommand, SessionId};
+use super::task::{FleetParts, FleetTask};
+use crate::history::{History, Published};
+
+const DEADLINE: Duration = Duration::from_secs(20);
+const SESSION: SessionId = SessionId(1);
+
+/// A task with one node, to which r1 is being pushed.
+struct Bench {
+    temp: TempDir,
+    fleet: FleetHandle,
+    release: Arc<Published>,
+    orders: mpsc::Receiver<SessionCommand>,
+    failed: CancellationToken,
+    _tasks: JoinSet<()>,
+}
+
+fn volume() -> VolumeName {
+    "pipes".parse().unwrap()
+}
+
+fn node() -> NodeName {
+    "dag-01".parse().unwrap()
+}
+
+fn publish(history: &History) -> Arc<Published> {
+    let manifest = Manifest::new(Vec::new()).unwrap();
+    let release = Release {
+        fleet: FleetId::of(b"fleet"),
+        volume: volume(),
+        epoch: 1,
+        seq: Seq(1),
+        parent: None,
+        manifest: manifest.id(),
+        manifest_bytes: manifest.encode().len() as u64,
+        entries: 0,
+        total_bytes: 0,
+        ignore_rules: BlobId::of(b""),
+        created_at: UnixMillis(0),
+        origin: Origin::Push,
+        author: Text::default(),
+        host: Text::default(),
+        message: Text::default(),
+        git: None,
+        fingerprints: Vec::new(),
+    };
+    let signed = release.sign(&SecretKey::from_seed(&[7; 32]));
+    history.append(&signed).unwrap()
+}
+
+impl Bench {
+    async fn begin() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::open(temp.path()).unwrap();
+        let history = Arc::new(History::open(&dir).unwrap());
+        let failed = CancellationToken::new();
+        let journal = Journal::open(&dir.ensure_dir("journal", 0o700).unwrap()).unwrap();
+        let (task, fleet) = FleetTask::new(FleetParts {
+            volume: volume(),
+            history: history.clone(),
+            saved: Register::create(&dir, "rollout", "test/1", Default::default()).unwrap(),
+            journal: Recorder::start(journal).unwrap(),
+            enrolled: BTreeSet::from([node()]),
+            failed: failed.clone(),
+        });
+        let mut tasks = JoinSet::new();
+        // Sessions go on while the daemon stops: what is ordered is seen here.
+        tasks.spawn(task.run(CancellationToken::new()));
+        let (outbox, orders) = mpsc::channel(64);
+        let hello = VolumeHello {
+            volume: volume(),
+            newest: None,
+            held: Vec::new(),
+            active: None,
+            partial: None,
+        };
+        fleet.online(node(), SESSION, hello, outbox).await;
+        let release = publish(&history);
+        fleet.published(&release, Intent::Wanted).await;
+        let mut bench = Self {
+            temp,
+            fleet,
+            release,
+            orders,
+            failed,
+            _tasks: tasks,
+        };
+        let push = |order: &SessionCommand| matches!(order, SessionCommand::Push { .. });
+        bench.hears(push).await;
+        // It answers when it has saved that the rollout began.
+        bench.fleet.status().await.unwrap();
+        bench
+    }
+
+    async fn hears(&mut self, wanted: impl Fn(&SessionCommand) -> bool) {
+        let heard = async { while !wanted(&self.orders.recv().await.unwrap()) {} };
+        timeout(DEADLINE, heard).await.unwrap();
+    }
+
+    /// All that is ordered until the task has ended.
+    async fn last_orders(&mut self) -> Vec<SessionCommand> {
+        timeout(DEADLINE, self.failed.cancelled()).await.unwrap();
+        let mut orders = Vec::new();
+        let all = async {
+            while let Some(order) = self.orders.recv().await {
+                orders.push(order);
+            }
+        };
+        timeout(DEADLINE, all).await.unwrap();
+        orders
+    }
+
+    async fn stages(&self) {
+        let report = Report {
+            volume: volume(),
+            release: self.release.id(),
+            step: Step::Staged {
+                received_bytes: 1,
+                elapsed_ms: 1,
+            },
+        };
+        let message = FromAgent::Report(report);
+        self.fleet.heard(node(), SESSION, message).await;
+    }
+
+    /// No file can take the place of a directory, whoever the user is.
+    fn break_register(&self) {
+        let register = self.temp.path().join("rollout");
+        fs::remove_file(&register).unwrap();
+        fs::create_dir(&register).unwrap();
+    }
+}
+
+fn activates(order: &SessionCommand, wanted: ReleaseId) -> bool {
+    matches!(order, SessionCommand::Say(FromSource::Activate { release, .. }) if *release == wanted)
+}
+
+fn frozen() -> Frozen {
+    Frozen {
+        why: Text::cut("maintenance"),
+        by: Text::cut("alice"),
+        at: UnixMillis(0),
+        by_rollback: false,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_saved_is_activated() {
+    let mut bench = Bench::begin().await;
+    bench.stages().await;
+    let release = bench.release.id();
+    bench.hears(|order| activates(order, release)).await;
+    assert!(!bench.failed.is_cancelled());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_saved_is_not_activated() {
+    let mut bench = Bench::begin().await;
+    bench.break_register();
+    bench.stages().await;
+    let orders = bench.last_orders().await;
+    assert!(orders.is_empty(), "{orders:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freeze_or_a_thaw_that_is_not_saved_is_not_confirmed() {
+    let mut bench = Bench::begin().await;
+    bench.fleet.freeze(frozen()).await.unwrap();
+    bench.break_register();
+    assert!(bench.fleet.thaw().await.is_none());
+    bench.last_orders().await;
+
+    let mut bench = Bench::begin().await;
+    bench.break_register();
+    assert!(bench.fleet.freeze(frozen()).await.is_none());
+    bench.last_orders().await;
+    // Nor is it shown.
+    assert!(bench.fleet.view().frozen.is_none());
+}
