@@ -24,3 +24,4 @@ mod replay;
 mod resume;
 mod signatures;
 mod sizes;
+mod stranger;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use codevol_agent::config::{AgentConfig, VolumeConfig};
@@ -100,7 +100,14 @@ impl Node {
         self.temp.path().join("state")
     }
 
-    fn socket(&self) -> PathBuf {
+    /// Lets every user go where the node's directories are: what guards them is their own modes.
+    pub(crate) fn opens_the_way(&self) {
+        for dir in [self.temp.path(), &self.root(), &self.state()] {
+            fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
         self.temp.path().join("state/agent.sock")
     }
 
