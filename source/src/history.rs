@@ -14,7 +14,7 @@ use codevol_protocol::status::ReleaseStatus;
 use codevol_protocol::trust::{ReleaseRefused, Trust};
 use codevol_store::blobs::{BlobError, Blobs};
 use codevol_store::dir::{Dir, DirError};
-use codevol_store::log::{Append, Log, LogError, Record};
+use codevol_store::log::{Append, Log, LogError, Next, Record};
 use codevol_store::manifests::{Manifests, ManifestsError};
 
 /// How many decoded manifests are kept at hand.
@@ -266,13 +266,22 @@ impl History {
         Ok(self.blobs.read(blob, IGNORE_RULES_BYTES_MAX)?)
     }
 
+    /// Writes the record of the next release, without a name: nobody sees it before it is appended.
+    ///
+    /// # Errors
+    /// When it is not the next one, or cannot be written.
+    pub fn prepare(&self, signed: &SignedRelease) -> Result<Next, HistoryError> {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(log.prepare(signed)?)
+    }
+
     /// Appends a release, durably. Its blobs and its manifest must be durable before.
     ///
     /// # Errors
     /// When another process was faster, or the log cannot be written.
-    pub fn append(&self, signed: &SignedRelease) -> Result<Arc<Published>, HistoryError> {
+    pub fn append(&self, next: Next) -> Result<Arc<Published>, HistoryError> {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let appended = log.append(signed)?;
+        let appended = log.append(next)?;
         let newest = log.newest().map(|record| Arc::new(Published::new(record)));
         let (Append::Appended, Some(release)) = (appended, newest) else {
             return Err(HistoryError::Lost);

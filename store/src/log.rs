@@ -13,7 +13,7 @@ use codevol_protocol::id::ReleaseId;
 use codevol_protocol::release::{Release, ReleaseError, Seq, SignedRelease};
 
 use crate::dir::{Dir, DirError};
-use crate::persist::{self, Created};
+use crate::persist::{self, Created, Prepared};
 
 const MODE: u32 = 0o600;
 /// A few texts and fingerprints, each bounded.
@@ -38,6 +38,16 @@ pub struct Record {
     pub release: Release,
     /// As it travels.
     pub signed: SignedRelease,
+}
+
+/// A record that is to be appended. Dropped, it leaves nothing behind.
+#[derive(Debug)]
+#[must_use]
+pub enum Next {
+    /// A record of its seq is in the log already.
+    Held(Append),
+    /// It is written, and waits for its name.
+    Written(Box<Record>, Prepared),
 }
 
 /// Whose record stands at a seq now.
@@ -106,12 +116,12 @@ pub enum FindError {
 
 impl Log {
     /// Reads the whole log, checks that it is one chain from the first release on, and removes what
-    /// was never finished. Each record is durable when this returns.
+    /// was never finished.
     ///
     /// # Errors
     /// When a record cannot be read, is damaged, or does not follow the one before it.
     pub fn open(dir: &Dir) -> Result<Self, LogError> {
-        persist::take_over(dir)?;
+        persist::sweep(dir)?;
         let mut seqs = Vec::new();
         for (file, _) in dir.entries()? {
             let seq = file.to_str().and_then(|file| file.parse().ok().map(Seq));
@@ -133,23 +143,39 @@ impl Log {
         Ok(log)
     }
 
-    /// Appends the record that follows the newest one; it is durable when this returns. A record
-    /// that stands there already is appended once more without harm.
+    /// Writes the record that is to follow the newest one, without a name yet: what must be durable
+    /// before it is appended can be made so at the same time. A record that stands there already is
+    /// prepared and appended once more without harm.
     ///
     /// # Errors
     /// When it is not the next record, or cannot be written.
-    pub fn append(&mut self, signed: &SignedRelease) -> Result<Append, LogError> {
+    pub fn prepare(&self, signed: &SignedRelease) -> Result<Next, LogError> {
         let record = parse(signed.clone(), "new")?;
         let seq = record.release.seq;
         if let Some(held) = self.get(seq) {
-            return Ok(verdict(held, &record));
+            return Ok(Next::Held(verdict(held, &record)));
         }
         self.check_next(&record, seq)?;
         let mut bytes = codec::encode(signed);
         bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
-        match persist::create(&self.dir, &name(seq), MODE, &bytes)? {
+        let file = persist::prepare(&self.dir, MODE, &bytes)?;
+        Ok(Next::Written(Box::new(record), file))
+    }
+
+    /// Appends what was prepared; it is durable when this returns.
+    ///
+    /// # Errors
+    /// When it is not the next record any more, or cannot be named.
+    pub fn append(&mut self, next: Next) -> Result<Append, LogError> {
+        let (record, file) = match next {
+            Next::Held(verdict) => return Ok(verdict),
+            Next::Written(record, file) => (record, file),
+        };
+        let seq = record.release.seq;
+        self.check_next(&record, seq)?;
+        match file.create(&name(seq))? {
             Created::New => {
-                self.follow(record, seq)?;
+                self.follow(*record, seq)?;
                 Ok(Append::Appended)
             }
             Created::Exists => {

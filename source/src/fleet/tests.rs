@@ -69,7 +69,7 @@ fn publish(history: &History) -> Arc<Published> {
         fingerprints: Vec::new(),
     };
     let signed = release.sign(&SecretKey::from_seed(&[7; 32]));
-    history.append(&signed).unwrap()
+    history.append(history.prepare(&signed).unwrap()).unwrap()
 }
 
 impl Bench {

@@ -61,26 +61,58 @@ pub(super) struct Draft {
     pub(super) git: Option<Git>,
 }
 
-/// Stores what the release will name: files and manifest at the same time, as a file system makes
-/// durable together what is waited for together.
-pub(super) fn store(
+/// Appends the release when all that it names is durable. Its files are `store`d, and its manifest and
+/// its record written, at the same time: a file system makes durable together what is waited for
+/// together, and none of it counts before the record has its name.
+pub(super) fn append(
     history: &History,
-    scanner: &Scanner,
-    manifest: &Arc<Manifest>,
-    known: Option<&Manifest>,
-) -> Result<(), PublishError> {
-    let id = ManifestId::of(&manifest.encode());
-    std::thread::scope(|scope| {
-        let put = scope.spawn(|| history.put_manifest(id, manifest.clone()));
-        let blobs = store_blobs(history, scanner, manifest, known);
+    volume: &VolumeName,
+    signer: &Signer,
+    draft: Draft,
+    store: impl FnOnce() -> Result<(), PublishError>,
+) -> Result<Arc<Published>, PublishError> {
+    let encoded = draft.manifest.encode();
+    let manifest = ManifestId::of(&encoded);
+    let head = history.head();
+    let release = Release {
+        fleet: signer.fleet,
+        volume: volume.clone(),
+        epoch: signer.epoch,
+        seq: Seq(head.as_ref().map_or(1, |head| head.seq().0 + 1)),
+        parent: head.map(|head| head.id()),
+        manifest,
+        manifest_bytes: encoded.len() as u64,
+        entries: draft.manifest.entries().len() as u64,
+        total_bytes: draft.manifest.total_bytes(),
+        ignore_rules: BlobId::of(&draft.rules),
+        created_at: now(),
+        origin: draft.origin,
+        author: draft.author,
+        host: signer.host.clone(),
+        message: draft.message,
+        git: draft.git,
+        fingerprints: draft.fingerprints,
+    };
+    let signed = release.sign(&signer.key);
+    let (rules, tree) = (draft.rules, draft.manifest);
+    let next = std::thread::scope(|scope| {
+        let put = scope.spawn(|| {
+            history.blobs().put(&rules)?;
+            history.put_manifest(manifest, tree)
+        });
+        let next = scope.spawn(|| history.prepare(&signed));
+        let stored = store();
         let put = put.join().unwrap_or_else(|panic| resume_unwind(panic));
-        blobs?;
-        Ok(put?)
-    })
+        let next = next.join().unwrap_or_else(|panic| resume_unwind(panic));
+        stored?;
+        put?;
+        Ok::<_, PublishError>(next?)
+    })?;
+    Ok(history.append(next)?)
 }
 
 /// Stores the files that the history does not hold yet; what is read must be what was scanned.
-fn store_blobs(
+pub(super) fn store(
     history: &History,
     scanner: &Scanner,
     manifest: &Manifest,
@@ -112,38 +144,4 @@ fn store_blobs(
         }
     }
     Ok(batch.commit()?)
-}
-
-/// Appends the release. Its files' blobs must be stored.
-pub(super) fn append(
-    history: &History,
-    volume: &VolumeName,
-    signer: &Signer,
-    draft: Draft,
-) -> Result<Arc<Published>, PublishError> {
-    let ignore_rules = history.blobs().put(&draft.rules)?;
-    let encoded = draft.manifest.encode();
-    let manifest = ManifestId::of(&encoded);
-    history.put_manifest(manifest, draft.manifest.clone())?;
-    let head = history.head();
-    let release = Release {
-        fleet: signer.fleet,
-        volume: volume.clone(),
-        epoch: signer.epoch,
-        seq: Seq(head.as_ref().map_or(1, |head| head.seq().0 + 1)),
-        parent: head.map(|head| head.id()),
-        manifest,
-        manifest_bytes: encoded.len() as u64,
-        entries: draft.manifest.entries().len() as u64,
-        total_bytes: draft.manifest.total_bytes(),
-        ignore_rules,
-        created_at: now(),
-        origin: draft.origin,
-        author: draft.author,
-        host: signer.host.clone(),
-        message: draft.message,
-        git: draft.git,
-        fingerprints: draft.fingerprints,
-    };
-    Ok(history.append(&release.sign(&signer.key))?)
 }

@@ -34,9 +34,6 @@ impl PublisherTask {
         let head = self.history.head();
         let known = self.manifest_of(head.as_ref())?;
         let manifest = Arc::new(scan.manifest);
-        let store = || append::store(&self.history, &self.scanner, &manifest, known.as_deref());
-        // git runs while the disk works.
-        let (git, stored) = tokio::join!(self.describe(), async { block_in_place(store) });
         let draft = Draft {
             manifest: manifest.clone(),
             rules: scan.rules_blob,
@@ -44,10 +41,13 @@ impl PublisherTask {
             origin: asked.origin,
             author: asked.author.clone(),
             message: asked.message,
-            git,
+            git: self.describe().await,
         };
-        let append = || append::append(&self.history, &self.config.name, &self.signer, draft);
-        let appended = stored.and_then(|()| block_in_place(append));
+        let (history, scanner) = (&self.history, &self.scanner);
+        let store = || append::store(history, scanner, &manifest, known.as_deref());
+        let appended = block_in_place(|| {
+            append::append(history, &self.config.name, &self.signer, draft, store)
+        });
         let release = match appended {
             Ok(release) => release,
             Err(cause) => {

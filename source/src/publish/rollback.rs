@@ -62,7 +62,16 @@ impl PublisherTask {
             })
             .await
             .ok_or_else(stopping)?;
-        let append = || append::append(&self.history, &self.config.name, &self.signer, draft);
+        // Its files are those of a release that is kept.
+        let append = || {
+            append::append(
+                &self.history,
+                &self.config.name,
+                &self.signer,
+                draft,
+                || Ok(()),
+            )
+        };
         let release = block_in_place(append).map_err(|error| failed(&error))?;
         self.announce(&release, author, Intent::Wanted).await;
         Ok(PushPlan {

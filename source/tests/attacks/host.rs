@@ -57,8 +57,9 @@ impl Host {
         Identity::create(&state).unwrap();
         let source_key = Identity::open(&state).unwrap().node.public();
         let mut config = config_in(&temp);
-        change(&mut config.volumes[0]);
-        let is_manual = config.volumes[0].publish == PublishMode::Manual;
+        let volume = config.volumes.first_mut().unwrap();
+        change(volume);
+        let is_manual = volume.publish == PublishMode::Manual;
         let mut running = JoinSet::new();
         let at = start(&config, &mut running);
         let socket = temp.path().join("source.sock");

@@ -7,14 +7,12 @@ use std::io::{Read, Write as _};
 
 use codevol_protocol::id::BlobId;
 use codevol_protocol::limits::FILE_BYTES_MAX;
-use rustix::fs;
 
 use super::{BlobError, Blobs, FILE_MODE, path, place};
 use crate::dir::{Dir, DirError};
 use crate::persist;
+use crate::together::{TOGETHER_MAX, Together};
 
-/// Up to so many files or directories are made durable one by one; of more, the whole file system.
-const SYNC_EACH_MAX: usize = 4;
 /// How much is read at a time. A file that is shorter is hashed before anything is written.
 const CHUNK_BYTES: u64 = 1 << 20;
 /// What errors call a file that has no name of its own.
@@ -98,7 +96,7 @@ impl<'b> Batch<'b> {
         committed
     }
 
-    fn name_all(self) -> Result<(), BlobError> {
+    fn name_all(mut self) -> Result<(), BlobError> {
         self.sync_files()?;
         let mut fans: BTreeMap<String, Vec<(String, Temporary<'b>)>> = BTreeMap::new();
         for (id, temporary) in self.pending {
@@ -106,28 +104,35 @@ impl<'b> Batch<'b> {
             fans.entry(fan).or_default().push((name, temporary));
         }
         let root = &self.blobs.dir;
-        let sync_each = fans.len() <= SYNC_EACH_MAX;
+        let is_few = fans.len() <= TOGETHER_MAX;
+        let mut together = Together::default();
         for (fan, files) in fans {
             let dir = root.open_dir(&fan)?;
             for (name, temporary) in files {
                 temporary.rename(&dir, &name)?;
             }
-            if sync_each {
-                dir.sync()?;
+            if is_few {
+                together.add(&fan, dir);
             }
         }
         // That the temporary names are gone need not last: they are swept.
-        if !sync_each {
+        if is_few {
+            together.sync()?;
+        } else {
             root.sync_filesystem()?;
         }
         Ok(())
     }
 
-    fn sync_files(&self) -> Result<(), DirError> {
-        if self.pending.len() > SYNC_EACH_MAX {
+    fn sync_files(&mut self) -> Result<(), DirError> {
+        if self.pending.len() > TOGETHER_MAX {
             return self.blobs.dir.sync_filesystem();
         }
-        self.pending.values().try_for_each(Temporary::sync)
+        let mut together = Together::default();
+        for file in self.pending.values_mut().filter_map(|one| one.file.take()) {
+            together.add(TEMPORARY, file);
+        }
+        together.sync()
     }
 
     fn take(&mut self, from: &mut dyn Read, expected: Option<BlobId>) -> Result<Stored, BlobError> {
@@ -164,7 +169,7 @@ impl<'b> Batch<'b> {
                     temporary
                 }
             };
-            if self.pending.len() >= SYNC_EACH_MAX {
+            if self.pending.len() >= TOGETHER_MAX {
                 temporary.file = None;
             }
             self.pending.insert(id, temporary);
@@ -198,12 +203,6 @@ impl<'b> Temporary<'b> {
         self.file.as_mut().map_or(Ok(()), |file| {
             file.write_all(bytes)
                 .map_err(|error| DirError::io("write", TEMPORARY, error))
-        })
-    }
-
-    fn sync(&self) -> Result<(), DirError> {
-        self.file.as_ref().map_or(Ok(()), |file| {
-            fs::fdatasync(file).map_err(|errno| DirError::sync(TEMPORARY, errno))
         })
     }
 

@@ -15,6 +15,11 @@ fn opened() -> (tempfile::TempDir, Log) {
     (temp, log)
 }
 
+fn append(log: &mut Log, signed: &SignedRelease) -> Result<Append, LogError> {
+    let next = log.prepare(signed)?;
+    log.append(next)
+}
+
 fn signed(seq: u64, parent: Option<ReleaseId>, message: &str) -> SignedRelease {
     let release = Release {
         fleet: FleetId::of(b"fleet"),
@@ -48,7 +53,7 @@ fn filled(count: u64) -> (tempfile::TempDir, Log) {
     let (temp, mut log) = opened();
     for _ in 0..count {
         let signed = next(&log, "m");
-        assert_eq!(log.append(&signed).unwrap(), Append::Appended);
+        assert_eq!(append(&mut log, &signed).unwrap(), Append::Appended);
     }
     (temp, log)
 }
@@ -90,12 +95,12 @@ fn the_first_writer_of_a_seq_wins() {
     let (temp, mut first) = filled(1);
     let mut second = reopen(&temp).unwrap();
     let (a, b) = (next(&first, "a"), next(&second, "b"));
-    assert_eq!(first.append(&a).unwrap(), Append::Appended);
-    assert_eq!(second.append(&b).unwrap(), Append::Lost);
+    assert_eq!(append(&mut first, &a).unwrap(), Append::Appended);
+    assert_eq!(append(&mut second, &b).unwrap(), Append::Lost);
     assert_eq!(second.newest().unwrap().id, a.id());
     // To say the same twice is no loss; to say another thing later is one.
-    assert_eq!(second.append(&a).unwrap(), Append::Appended);
-    assert_eq!(first.append(&b).unwrap(), Append::Lost);
+    assert_eq!(append(&mut second, &a).unwrap(), Append::Appended);
+    assert_eq!(append(&mut first, &b).unwrap(), Append::Lost);
     assert_eq!(reopen(&temp).unwrap().newest().unwrap().id, a.id());
 }
 
@@ -107,11 +112,11 @@ fn a_record_that_does_not_follow_is_refused() {
         signed(3, Some(ReleaseId::of(b"other")), "m"),
         signed(4, Some(newest), "m"),
     ] {
-        let error = log.append(&wrong).unwrap_err();
+        let error = append(&mut log, &wrong).unwrap_err();
         assert!(matches!(error, LogError::Chain { .. }), "{error:?}");
     }
     assert!(matches!(
-        log.append(&signed(0, None, "m")),
+        append(&mut log, &signed(0, None, "m")),
         Err(LogError::Release { .. })
     ));
     assert_eq!(reopen(&temp).unwrap().iter().len(), 2);
