@@ -125,7 +125,8 @@ impl PublisherTask {
                 return;
             }
         };
-        let mut frozen = self.fleet.watch();
+        let mut fleet = self.fleet.watch();
+        let mut was_frozen = self.fleet.view().frozen.is_some();
         let mut rescan = tokio::time::interval(self.config.watch.rescan);
         rescan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         rescan.reset();
@@ -161,8 +162,15 @@ impl PublisherTask {
                     Some(request) => self.requested(request, &watcher).await,
                     None => break,
                 },
-                // A thaw publishes what was held back.
-                Ok(()) = frozen.changed() => self.settle.handle(Input::Changed, Instant::now()),
+                Ok(()) = fleet.changed() => {
+                    let is_frozen = fleet.borrow_and_update().frozen.is_some();
+                    // A thaw publishes what was held back. All else that the fleet does is no hint
+                    // that the tree is quiet.
+                    if was_frozen && !is_frozen {
+                        self.settle.handle(Input::Changed, Instant::now());
+                    }
+                    was_frozen = is_frozen;
+                }
             }
         }
     }
