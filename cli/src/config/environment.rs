@@ -9,11 +9,12 @@ const PREFIX: &str = "CODEVOL_";
 /// The variable that names the file.
 const FILE: &str = "CODEVOL_CONFIG";
 /// Variables that begin like a key and are none.
-const RESERVED: [&str; 5] = [
+const RESERVED: [&str; 6] = [
     FILE,
     "CODEVOL_DAGSTER",
     "CODEVOL_KEY_FILE",
     "CODEVOL_REQUIRE_DAGSTER",
+    "CODEVOL_REQUIRE_DOCKER",
     "CODEVOL_SOURCE_KEY",
 ];
 

@@ -590,6 +590,7 @@ fn a_variable_that_means_nothing_is_warned_of_unless_it_is_reserved() {
         ("CODEVOL_CONFIG", "/x"),
         ("CODEVOL_DAGSTER", "/x"),
         ("CODEVOL_REQUIRE_DAGSTER", "1"),
+        ("CODEVOL_REQUIRE_DOCKER", "1"),
         ("CODEVOL_SOURCE_KEY", "k"),
         ("CODEVOL_KEY_FILE", "/k"),
         ("OTHER", "1"),
