@@ -13,5 +13,6 @@ mod publishing;
 mod recovery;
 mod reloading;
 mod serving;
+mod sidecar;
 mod trees;
 mod watching;
