@@ -9,9 +9,11 @@
 
 mod away;
 mod joining;
+mod large;
 mod publishing;
 mod recovery;
 mod reloading;
+mod secrets;
 mod serving;
 mod sidecar;
 mod trees;

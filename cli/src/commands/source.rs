@@ -39,7 +39,7 @@ impl daemon::Daemon for Daemon {
         let build = env!("CARGO_PKG_VERSION");
         let source = Self::start(config.clone(), build).map_err(|error| failed(&error))?;
         let listen = source.listen();
-        config.listen = listen.map_err(|error| failed(&error.into()))?;
+        config.listen = listen.map_err(|error| failed(&StartError::Address(error)))?;
         Ok(source)
     }
 
