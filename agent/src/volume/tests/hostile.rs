@@ -76,6 +76,25 @@ fn what_is_planted_in_staging_does_not_get_into_the_release() {
 }
 
 #[test]
+fn links_that_loop_or_dangle_land_as_links_and_are_never_followed() {
+    let links = [
+        ("dangling", link("nowhere")),
+        ("loop", link("loop")),
+        ("one", link("other")),
+        ("other", link("one")),
+        ("sub/up", link("../dangling")),
+    ];
+    let (one, two) = (publish(1, &tree(&links)), publish(2, &tree(&links[1..])));
+    let (disk, mut root) = Disk::with(&[&one]);
+    prepare_spare(&mut root);
+    stage(&mut root, &two).unwrap();
+    root.activate(two.id(), NOW).unwrap();
+    assert_live(&disk, &two);
+    assert_eq!(read_tree(&disk.release(&one)), one.tree);
+    assert!(root.drift(two.id(), true, &|_| false).unwrap().is_empty());
+}
+
+#[test]
 fn what_is_planted_in_a_spare_does_not_get_into_the_release() {
     for plant in [
         |spare: &Path| drop(fs::File::create(spare.join("sub/planted.py")).unwrap()),
