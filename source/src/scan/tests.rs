@@ -242,6 +242,18 @@ fn fifos_and_sockets_are_skipped_and_never_opened_to_block() {
 }
 
 #[test]
+fn devices_are_skipped_and_never_opened() {
+    // Only root makes one; here are some that are there.
+    let mut scanner = Scanner::open(Path::new("/dev"), &[], None).unwrap();
+    let scan = scanner.full().unwrap();
+    assert!(!paths(&scan).contains(&"null"));
+    let expected = SkipReason::Special(Special::Device);
+    assert_eq!(skipped(&scan).get("null"), Some(&expected));
+    let error = scanner.open_file(&rel("null")).unwrap_err();
+    assert!(matches!(error, ScanError::NotAFile(_)), "{error}");
+}
+
+#[test]
 fn a_file_swapped_after_the_scan_is_not_opened() {
     let mut tree = Fixture::new(&["a", "b", "d/c"]);
     let outside = Fixture::new(&["id", "c"]);
