@@ -10,8 +10,8 @@ use codevol_protocol::call::Call;
 use codevol_protocol::codec;
 use codevol_tests::{let_stranger_try, stranger};
 
-use crate::craft::frame;
 use crate::scene::{Scene, files_at};
+use codevol_peer::frame;
 
 fn is_denied<T: std::fmt::Debug>(what: &str, tried: std::io::Result<T>) {
     let kind = tried.as_ref().map_err(std::io::Error::kind);
