@@ -14,7 +14,8 @@ use codevol_protocol::status::ReleaseStatus;
 use codevol_protocol::trust::{ReleaseRefused, Trust};
 use codevol_store::blobs::{BlobError, Blobs};
 use codevol_store::dir::{Dir, DirError};
-use codevol_store::log::{Append, Log, LogError, Next, Record};
+use codevol_store::landing::Landing;
+use codevol_store::log::{Append, Log, LogError, Record};
 use codevol_store::manifests::{Manifests, ManifestsError};
 
 /// How many decoded manifests are kept at hand.
@@ -181,38 +182,21 @@ impl History {
     /// # Errors
     /// When it cannot be read.
     pub fn manifest(&self, id: ManifestId) -> Result<Arc<Manifest>, HistoryError> {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, manifest)) = recent.iter().find(|(known, _)| *known == id) {
             return Ok(manifest.clone());
         }
+        drop(recent);
         let manifest = Arc::new(self.manifests.read(id)?);
-        recent.push_front((id, manifest.clone()));
-        recent.truncate(MANIFESTS_MAX);
+        self.remember(id, manifest.clone());
         Ok(manifest)
     }
 
-    /// Keeps a manifest, durably.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub fn put_manifest(
-        &self,
-        id: ManifestId,
-        manifest: Arc<Manifest>,
-    ) -> Result<(), HistoryError> {
-        let is_known = |(known, _): &(ManifestId, Arc<Manifest>)| *known == id;
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if recent.iter().any(is_known) {
-            return Ok(());
-        }
-        // Not while others read what they have at hand.
-        drop(recent);
-        self.manifests.put(&manifest)?;
+    fn remember(&self, id: ManifestId, manifest: Arc<Manifest>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|(known, _)| *known != id);
         recent.push_front((id, manifest));
         recent.truncate(MANIFESTS_MAX);
-        Ok(())
     }
 
     /// Removes all manifests and blobs but these. The manifests go first: whatever has one has its
@@ -266,22 +250,27 @@ impl History {
         Ok(self.blobs.read(blob, IGNORE_RULES_BYTES_MAX)?)
     }
 
-    /// Writes the record of the next release, without a name: nobody sees it before it is appended.
+    /// Appends a release, durably, together with its manifest, its ignore rules and the files that
+    /// are to land: none of it counts before the record has its name.
     ///
     /// # Errors
-    /// When it is not the next one, or cannot be written.
-    pub fn prepare(&self, signed: &SignedRelease) -> Result<Next, HistoryError> {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(log.prepare(signed)?)
-    }
-
-    /// Appends a release, durably. Its blobs and its manifest must be durable before.
-    ///
-    /// # Errors
-    /// When another process was faster, or the log cannot be written.
-    pub fn append(&self, next: Next) -> Result<Arc<Published>, HistoryError> {
+    /// When another process was faster, or the disk fails.
+    pub fn append(
+        &self,
+        signed: &SignedRelease,
+        manifest: &Arc<Manifest>,
+        rules: &[u8],
+        mut landing: Landing,
+    ) -> Result<Arc<Published>, HistoryError> {
+        let mut blob = self.blobs.batch();
+        blob.put(&mut &*rules)?;
+        blob.land(&mut landing);
+        let id = self.manifests.land(manifest, &mut landing)?;
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        let appended = log.append(next)?;
+        let next = log.prepare(signed, &mut landing)?;
+        let landed = landing.commit()?;
+        self.remember(id, manifest.clone());
+        let appended = log.append(next, &landed)?;
         let newest = log.newest().map(|record| Arc::new(Published::new(record)));
         let (Append::Appended, Some(release)) = (appended, newest) else {
             return Err(HistoryError::Lost);

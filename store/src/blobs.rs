@@ -8,6 +8,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use codevol_protocol::id::BlobId;
 
@@ -23,7 +24,7 @@ const FAN_DIGITS: usize = 2;
 /// The blobs that are kept in one directory.
 #[derive(Debug)]
 pub struct Blobs {
-    dir: Dir,
+    dir: Arc<Dir>,
 }
 
 /// What [`Blobs::verify`] found.
@@ -89,7 +90,7 @@ impl Blobs {
         }
         // Once for all of them, where there may have been a batch of many in each.
         dir.sync_filesystem()?;
-        let dir = dir.try_clone()?;
+        let dir = Arc::new(dir.try_clone()?);
         Ok(Self { dir })
     }
 

@@ -7,6 +7,7 @@
 //! lock       one daemon a directory
 //! state_dir  STATE: the lock, the journal, a folder a volume
 //! state      small documents, held in memory, replaced whole
+//! landing    many files durably under their names, at the price of one
 //! together   several files and directories made durable at the same time
 //! register   small values that are replaced often, in place
 //! manifests  canonical manifests by id
@@ -18,6 +19,7 @@
 pub mod blobs;
 pub mod dir;
 pub mod journal;
+pub mod landing;
 pub mod lock;
 pub mod log;
 pub mod manifests;

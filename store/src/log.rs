@@ -1,5 +1,5 @@
 //! The release log: append-only, one file a seq, and the first writer of a seq wins. A record is
-//! written under a temporary name, made durable, then linked to its seq: a torn one never counts.
+//! written under a temporary name, made durable with all that it names, then linked to its seq: a torn one never counts.
 //! Signatures are not its business; that bytes are those once written, and that each record names
 //! the one before it, is.
 
@@ -7,13 +7,15 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use codevol_protocol::codec::{self, DecodeError};
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::release::{Release, ReleaseError, Seq, SignedRelease};
 
 use crate::dir::{Dir, DirError};
-use crate::persist::{self, Created, Prepared};
+use crate::landing::{Landed, Landing, Temporary};
+use crate::persist::{self, Created};
 
 const MODE: u32 = 0o600;
 /// A few texts and fingerprints, each bounded.
@@ -23,7 +25,7 @@ const CHECKSUM_BYTES: usize = 32;
 /// The log of one volume, all of it in memory as well.
 #[derive(Debug)]
 pub struct Log {
-    dir: Dir,
+    dir: Arc<Dir>,
     /// The record of seq 1, of seq 2, and so on.
     records: Vec<Record>,
     seqs: BTreeMap<ReleaseId, Seq>,
@@ -47,7 +49,7 @@ pub enum Next {
     /// A record of its seq is in the log already.
     Held(Append),
     /// It is written, and waits for its name.
-    Written(Box<Record>, Prepared),
+    Written(Box<Record>, Temporary),
 }
 
 /// Whose record stands at a seq now.
@@ -132,7 +134,7 @@ impl Log {
         }
         seqs.sort_unstable();
         let mut log = Self {
-            dir: dir.try_clone()?,
+            dir: Arc::new(dir.try_clone()?),
             records: Vec::with_capacity(seqs.len()),
             seqs: BTreeMap::new(),
         };
@@ -143,13 +145,13 @@ impl Log {
         Ok(log)
     }
 
-    /// Writes the record that is to follow the newest one, without a name yet: what must be durable
-    /// before it is appended can be made so at the same time. A record that stands there already is
-    /// prepared and appended once more without harm.
+    /// Writes the record that is to follow the newest one, without a name yet, and has its bytes land
+    /// together with what it names. A record that stands there already is prepared and appended once
+    /// more without harm.
     ///
     /// # Errors
     /// When it is not the next record, or cannot be written.
-    pub fn prepare(&self, signed: &SignedRelease) -> Result<Next, LogError> {
+    pub fn prepare(&self, signed: &SignedRelease, landing: &mut Landing) -> Result<Next, LogError> {
         let record = parse(signed.clone(), "new")?;
         let seq = record.release.seq;
         if let Some(held) = self.get(seq) {
@@ -158,7 +160,9 @@ impl Log {
         self.check_next(&record, seq)?;
         let mut bytes = codec::encode(signed);
         bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
-        let file = persist::prepare(&self.dir, MODE, &bytes)?;
+        let mut file = Temporary::create(&self.dir, MODE)?;
+        file.write(&bytes)?;
+        landing.add_unnamed(&file)?;
         Ok(Next::Written(Box::new(record), file))
     }
 
@@ -166,14 +170,17 @@ impl Log {
     ///
     /// # Errors
     /// When it is not the next record any more, or cannot be named.
-    pub fn append(&mut self, next: Next) -> Result<Append, LogError> {
+    pub fn append(&mut self, next: Next, _: &Landed) -> Result<Append, LogError> {
         let (record, file) = match next {
             Next::Held(verdict) => return Ok(verdict),
             Next::Written(record, file) => (record, file),
         };
         let seq = record.release.seq;
         self.check_next(&record, seq)?;
-        match file.create(&name(seq))? {
+        let name = name(seq);
+        let created = persist::created(file.link(&name))?;
+        persist::sync_created(&self.dir, &name, created)?;
+        match created {
             Created::New => {
                 self.follow(*record, seq)?;
                 Ok(Append::Appended)

@@ -1,12 +1,14 @@
 //! Manifests by id: the canonical bytes, each in a file that is named by their hash.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use codevol_protocol::id::ManifestId;
 use codevol_protocol::limits::MANIFEST_BYTES_MAX;
 use codevol_protocol::manifest::{Manifest, ManifestError};
 
 use crate::dir::{Dir, DirError};
+use crate::landing::{Landing, Temporary};
 use crate::persist;
 
 const MODE: u32 = 0o600;
@@ -14,7 +16,7 @@ const MODE: u32 = 0o600;
 /// The manifests that are kept in one directory.
 #[derive(Debug)]
 pub struct Manifests {
-    dir: Dir,
+    dir: Arc<Dir>,
 }
 
 /// A manifest cannot be kept or read.
@@ -55,28 +57,27 @@ impl Manifests {
     /// When the directory cannot be read or made durable.
     pub fn open(dir: &Dir) -> Result<Self, ManifestsError> {
         persist::take_over(dir)?;
-        let dir = dir.try_clone()?;
+        let dir = Arc::new(dir.try_clone()?);
         Ok(Self { dir })
     }
 
-    /// Keeps a manifest, durably. A damaged one of that id is replaced.
+    /// Has a manifest land together with other files. A damaged one of that id is replaced.
     ///
     /// # Errors
-    /// When it cannot be written; there is none of that id then.
-    pub fn put(&self, manifest: &Manifest) -> Result<ManifestId, ManifestsError> {
+    /// When it cannot be written.
+    pub fn land(
+        &self,
+        manifest: &Manifest,
+        landing: &mut Landing,
+    ) -> Result<ManifestId, ManifestsError> {
         let bytes = manifest.encode();
         let id = ManifestId::of(&bytes);
         let name = id.to_string();
-        match self.dir.read(&name, MANIFEST_BYTES_MAX) {
-            Ok(held) if held == bytes => {}
-            Ok(_) | Err(_) => {
-                let written = persist::write(&self.dir, &name, MODE, &bytes);
-                if written.is_err() {
-                    // One that may not be durable would pass for one that is.
-                    persist::discard(&self.dir, &name);
-                }
-                written?;
-            }
+        let held = self.dir.read(&name, MANIFEST_BYTES_MAX);
+        if !held.is_ok_and(|held| held == bytes) {
+            let mut file = Temporary::create(&self.dir, MODE)?;
+            file.write(&bytes)?;
+            landing.add(file, name);
         }
         Ok(id)
     }
@@ -137,6 +138,13 @@ mod tests {
 
     use super::*;
 
+    fn put(manifests: &Manifests, manifest: &Manifest) -> ManifestId {
+        let mut landing = Landing::default();
+        let id = manifests.land(manifest, &mut landing).unwrap();
+        let _landed = landing.commit().unwrap();
+        id
+    }
+
     fn manifest(name: &str) -> Manifest {
         Manifest::new(vec![(name.parse().unwrap(), Entry::Dir)]).unwrap()
     }
@@ -146,7 +154,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let manifests = Manifests::open(&Dir::open(temp.path()).unwrap()).unwrap();
         let (a, b) = (manifest("a"), manifest("b"));
-        let (id_a, id_b) = (manifests.put(&a).unwrap(), manifests.put(&b).unwrap());
+        let (id_a, id_b) = (put(&manifests, &a), put(&manifests, &b));
         assert_eq!(id_a, a.id());
         assert_eq!(manifests.read(id_a).unwrap(), a);
         assert_eq!(manifests.sweep(&BTreeSet::from([id_b])).unwrap(), 1);
@@ -156,16 +164,16 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_manifest_is_never_returned_and_is_replaced_by_a_put() {
+    fn a_damaged_manifest_is_never_returned_and_is_replaced_by_the_next() {
         let temp = tempfile::tempdir().unwrap();
         let manifests = Manifests::open(&Dir::open(temp.path()).unwrap()).unwrap();
         let a = manifest("a");
-        let id = manifests.put(&a).unwrap();
+        let id = put(&manifests, &a);
         let path = temp.path().join(id.to_string());
         let mut file = OpenOptions::new().write(true).open(path).unwrap();
         file.write_all(b"x").unwrap();
         assert!(matches!(manifests.read(id), Err(ManifestsError::Damaged(found)) if found == id));
-        manifests.put(&a).unwrap();
+        put(&manifests, &a);
         assert_eq!(manifests.read(id).unwrap(), a);
     }
 }

@@ -34,60 +34,36 @@ pub fn write(dir: &Dir, name: &str, mode: u32, bytes: &[u8]) -> Result<(), DirEr
     dir.sync()
 }
 
-/// A file whose bytes are durable and that has no name of its own yet. Dropped, it is removed.
-#[derive(Debug)]
-#[must_use]
-pub struct Prepared {
-    dir: Dir,
-    temporary: String,
-}
-
-/// Writes a file that is to be made if absent.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn prepare(dir: &Dir, mode: u32, bytes: &[u8]) -> Result<Prepared, DirError> {
-    Ok(Prepared {
-        temporary: write_temporary(dir, mode, bytes)?,
-        dir: dir.try_clone()?,
-    })
-}
-
-impl Prepared {
-    /// Gives the file its name where nothing has it, durably. Of several that try at once one wins.
-    ///
-    /// # Errors
-    /// When the system refuses. A file of ours that may not be durable is taken away again: it would
-    /// stand in the way of the next try, and pass for one that is.
-    pub fn create(self, name: &str) -> Result<Created, DirError> {
-        let linked = self.dir.link(&self.temporary, &self.dir, name);
-        let created = match linked {
-            Ok(()) => Created::New,
-            Err(error) if error.is_already_exists() => Created::Exists,
-            Err(error) => return Err(error),
-        };
-        // Also for the file of another: who is told that it exists may rely on it.
-        let synced = self.dir.sync();
-        if synced.is_err() && created == Created::New {
-            discard(&self.dir, name);
-        }
-        synced?;
-        Ok(created)
-    }
-}
-
-impl Drop for Prepared {
-    fn drop(&mut self) {
-        discard(&self.dir, &self.temporary);
-    }
-}
-
 /// Makes a file where none is, durably. Of several that try at once one wins.
 ///
 /// # Errors
-/// When it cannot be written, or not be named: see [`Prepared::create`].
+/// When it cannot be written. A file of ours that may not be durable is taken away again: it would
+/// stand in the way of the next try, and pass for one that is.
 pub fn create(dir: &Dir, name: &str, mode: u32, bytes: &[u8]) -> Result<Created, DirError> {
-    prepare(dir, mode, bytes)?.create(name)
+    let temporary = write_temporary(dir, mode, bytes)?;
+    let linked = dir.link(&temporary, dir, name);
+    discard(dir, &temporary);
+    let created = created(linked)?;
+    sync_created(dir, name, created)?;
+    Ok(created)
+}
+
+/// Says who made a file that was to be linked to its name.
+pub(crate) fn created(linked: Result<(), DirError>) -> Result<Created, DirError> {
+    match linked {
+        Ok(()) => Ok(Created::New),
+        Err(error) if error.is_already_exists() => Ok(Created::Exists),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the name durable, also of the file of another: who is told that it exists may rely on it.
+pub(crate) fn sync_created(dir: &Dir, name: &str, created: Created) -> Result<(), DirError> {
+    let synced = dir.sync();
+    if synced.is_err() && created == Created::New {
+        discard(dir, name);
+    }
+    synced
 }
 
 /// Takes a directory over from a process that may have been killed: removes what it did not finish, and

@@ -1,11 +1,12 @@
-//! Making several files and directories durable at the same time. A file system commits together
-//! what is waited for together: side by side they cost about one sync, one after the other each
-//! costs its own.
+//! Making several files and directories durable at the price of one. All are told to be written before
+//! the first is waited for, so that their blocks are allocated in one transaction of the file system's
+//! journal; and all are waited for at the same time, since each wait also has the disk empty its cache,
+//! which it does once for all that ask meanwhile.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::panic::resume_unwind;
 
-use rustix::fs;
+use rustix::fs::{self, Advice};
 
 use crate::dir::{Dir, DirError};
 
@@ -52,12 +53,14 @@ impl Together {
         let Some(last) = self.pending.pop() else {
             return Ok(());
         };
+        for (_, fd) in self.pending.iter().chain([&last]) {
+            // Linux begins to write what is asked to leave memory. Where it does not, each file only
+            // waits for itself; of a directory there is nothing to write.
+            fs::fadvise(fd, 0, None, Advice::DontNeed).unwrap_or_default();
+        }
         std::thread::scope(|scope| {
-            let others: Vec<_> = self
-                .pending
-                .iter()
-                .map(|one| scope.spawn(|| sync(one)))
-                .collect();
+            let others = self.pending.iter();
+            let others: Vec<_> = others.map(|one| scope.spawn(|| sync(one))).collect();
             let mut synced = sync(&last);
             for other in others {
                 let joined = || other.join().unwrap_or_else(|panic| resume_unwind(panic));

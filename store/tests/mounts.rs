@@ -13,6 +13,7 @@ use codevol_protocol::name::Text;
 use codevol_store::blobs::{BlobError, Blobs};
 use codevol_store::dir::{Dir, DirError};
 use codevol_store::journal::{Event, Journal, JournalError};
+use codevol_store::landing::Landing;
 use codevol_store::manifests::{Manifests, ManifestsError};
 use codevol_store::persist;
 use jiff::Timestamp;
@@ -102,7 +103,12 @@ fn a_full_disk_is_a_typed_error_and_leaves_what_was_there() {
         matches!(&full, BlobError::Dir(error) if no_space(error)),
         "{full:?}"
     );
-    let full = manifests.put(&manifest).unwrap_err();
+    let put = || {
+        let mut landing = Landing::default();
+        manifests.land(&manifest, &mut landing)?;
+        landing.commit().map_err(ManifestsError::from)
+    };
+    let full = put().unwrap_err();
     assert!(
         matches!(&full, ManifestsError::Dir(error) if no_space(error)),
         "{full:?}"
@@ -127,7 +133,7 @@ fn a_full_disk_is_a_typed_error_and_leaves_what_was_there() {
     persist::write(&root, "file", 0o600, b"new").unwrap();
     let id = blobs.put(&long).unwrap();
     assert_eq!(blobs.read(id, 100_000).unwrap(), long);
-    manifests.put(&manifest).unwrap();
+    let _landed = put().unwrap();
     assert_eq!(
         journal
             .append(Timestamp::UNIX_EPOCH, event("second"))

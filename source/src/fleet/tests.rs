@@ -14,6 +14,7 @@ use codevol_protocol::release::{Origin, Release, Seq, UnixMillis};
 use codevol_protocol::rollout::{Frozen, Intent};
 use codevol_store::dir::Dir;
 use codevol_store::journal::Journal;
+use codevol_store::landing::Landing;
 use codevol_store::recorder::Recorder;
 use codevol_store::register::Register;
 use tempfile::TempDir;
@@ -69,7 +70,9 @@ fn publish(history: &History) -> Arc<Published> {
         fingerprints: Vec::new(),
     };
     let signed = release.sign(&SecretKey::from_seed(&[7; 32]));
-    history.append(history.prepare(&signed).unwrap()).unwrap()
+    history
+        .append(&signed, &Arc::new(manifest), b"", Landing::default())
+        .unwrap()
 }
 
 impl Bench {

@@ -1,7 +1,6 @@
-//! From a scanned tree to a release of the log: blobs durable, then the manifest, then the record.
+//! From a scanned tree to a release of the log: files and manifest durable, then the record named.
 
 use std::collections::BTreeSet;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use codevol_protocol::id::{BlobId, FleetId, ManifestId};
@@ -10,6 +9,7 @@ use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::{Fingerprint, Git, Origin, Release, Seq};
 use codevol_store::blobs::BlobError;
+use codevol_store::landing::Landing;
 
 use crate::bus::now;
 use crate::history::{History, HistoryError, Published};
@@ -61,18 +61,15 @@ pub(super) struct Draft {
     pub(super) git: Option<Git>,
 }
 
-/// Appends the release when all that it names is durable. Its files are `store`d, and its manifest and
-/// its record written, at the same time: a file system makes durable together what is waited for
-/// together, and none of it counts before the record has its name.
+/// Appends the release, with the files that are to `land` with it.
 pub(super) fn append(
     history: &History,
     volume: &VolumeName,
     signer: &Signer,
     draft: Draft,
-    store: impl FnOnce() -> Result<(), PublishError>,
+    landing: Landing,
 ) -> Result<Arc<Published>, PublishError> {
     let encoded = draft.manifest.encode();
-    let manifest = ManifestId::of(&encoded);
     let head = history.head();
     let release = Release {
         fleet: signer.fleet,
@@ -80,7 +77,7 @@ pub(super) fn append(
         epoch: signer.epoch,
         seq: Seq(head.as_ref().map_or(1, |head| head.seq().0 + 1)),
         parent: head.map(|head| head.id()),
-        manifest,
+        manifest: ManifestId::of(&encoded),
         manifest_bytes: encoded.len() as u64,
         entries: draft.manifest.entries().len() as u64,
         total_bytes: draft.manifest.total_bytes(),
@@ -94,30 +91,16 @@ pub(super) fn append(
         fingerprints: draft.fingerprints,
     };
     let signed = release.sign(&signer.key);
-    let (rules, tree) = (draft.rules, draft.manifest);
-    let next = std::thread::scope(|scope| {
-        let put = scope.spawn(|| {
-            history.blobs().put(&rules)?;
-            history.put_manifest(manifest, tree)
-        });
-        let next = scope.spawn(|| history.prepare(&signed));
-        let stored = store();
-        let put = put.join().unwrap_or_else(|panic| resume_unwind(panic));
-        let next = next.join().unwrap_or_else(|panic| resume_unwind(panic));
-        stored?;
-        put?;
-        Ok::<_, PublishError>(next?)
-    })?;
-    Ok(history.append(next)?)
+    Ok(history.append(&signed, &draft.manifest, &draft.rules, landing)?)
 }
 
-/// Stores the files that the history does not hold yet; what is read must be what was scanned.
+/// Writes the files that the history does not hold yet; what is read must be what was scanned.
 pub(super) fn store(
     history: &History,
     scanner: &Scanner,
     manifest: &Manifest,
     known: Option<&Manifest>,
-) -> Result<(), PublishError> {
+) -> Result<Landing, PublishError> {
     let known: BTreeSet<BlobId> = known
         .iter()
         .flat_map(|m| m.entries())
@@ -143,5 +126,7 @@ pub(super) fn store(
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(batch.commit()?)
+    let mut landing = Landing::default();
+    batch.land(&mut landing);
+    Ok(landing)
 }

@@ -43,10 +43,10 @@ impl PublisherTask {
             message: asked.message,
             git: self.describe().await,
         };
-        let (history, scanner) = (&self.history, &self.scanner);
-        let store = || append::store(history, scanner, &manifest, known.as_deref());
+        let (history, volume) = (&self.history, &self.config.name);
         let appended = block_in_place(|| {
-            append::append(history, &self.config.name, &self.signer, draft, store)
+            let landing = append::store(history, &self.scanner, &manifest, known.as_deref())?;
+            append::append(history, volume, &self.signer, draft, landing)
         });
         let release = match appended {
             Ok(release) => release,

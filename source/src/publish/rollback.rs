@@ -8,6 +8,7 @@ use codevol_protocol::manifest::Manifest;
 use codevol_protocol::name::Text;
 use codevol_protocol::release::Origin;
 use codevol_protocol::rollout::{Frozen, Intent};
+use codevol_store::landing::Landing;
 use tokio::task::block_in_place;
 
 use super::append::{self, Draft};
@@ -63,15 +64,8 @@ impl PublisherTask {
             .await
             .ok_or_else(stopping)?;
         // Its files are those of a release that is kept.
-        let append = || {
-            append::append(
-                &self.history,
-                &self.config.name,
-                &self.signer,
-                draft,
-                || Ok(()),
-            )
-        };
+        let none = Landing::default();
+        let append = || append::append(&self.history, &self.config.name, &self.signer, draft, none);
         let release = block_in_place(append).map_err(|error| failed(&error))?;
         self.announce(&release, author, Intent::Wanted).await;
         Ok(PushPlan {

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use codevol_protocol::chain::Chain;
 use codevol_protocol::manifest::Manifest;
 use codevol_protocol::settle::{Input, Settle, SettleConfig};
 use codevol_store::recorder::Recorder;
 use tokio::sync::{mpsc, watch as watched};
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
@@ -26,6 +27,9 @@ use crate::watch::{Hint, Watcher};
 
 /// How many requests may wait for the task.
 const INBOX_MAX: usize = 64;
+/// How much later than asked the runtime may wake a task that sleeps.
+const TIMER_GRAIN: Duration = Duration::from_millis(2);
+
 /// What the task is made of.
 #[derive(Debug)]
 pub struct PublisherParts {
@@ -133,10 +137,10 @@ impl PublisherTask {
         self.look_at_everything();
         self.settled(&watcher).await;
         loop {
-            let deadline = self.settle.deadline().map(tokio::time::Instant::from_std);
+            let deadline = self.settle.deadline();
             let due = async {
                 match deadline {
-                    Some(at) => tokio::time::sleep_until(at).await,
+                    Some(at) => sleep_until(at).await,
                     None => std::future::pending().await,
                 }
             };
@@ -208,4 +212,14 @@ impl PublisherTask {
             }
         }
     }
+}
+
+/// Sleeps to the moment itself. The runtime's timers count in milliseconds and round up, the poll
+/// below them does so once more: of a settle time of a few that would be the greater part.
+async fn sleep_until(at: Instant) {
+    if let Some(before) = at.checked_sub(TIMER_GRAIN) {
+        tokio::time::sleep_until(before.into()).await;
+    }
+    let left = at.saturating_duration_since(Instant::now());
+    block_in_place(|| std::thread::sleep(left));
 }

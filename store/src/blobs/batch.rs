@@ -2,29 +2,24 @@
 //! together, then named.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Write as _};
+use std::io::Read;
 
 use codevol_protocol::id::BlobId;
 use codevol_protocol::limits::FILE_BYTES_MAX;
 
-use super::{BlobError, Blobs, FILE_MODE, path, place};
-use crate::dir::{Dir, DirError};
-use crate::persist;
-use crate::together::{TOGETHER_MAX, Together};
+use super::{BlobError, Blobs, FILE_MODE, path};
+use crate::landing::{Landing, Temporary};
+use crate::together::TOGETHER_MAX;
 
 /// How much is read at a time. A file that is shorter is hashed before anything is written.
 const CHUNK_BYTES: u64 = 1 << 20;
-/// What errors call a file that has no name of its own.
-const TEMPORARY: &str = "temporary blob";
-
 /// Blobs that are written, and have no name before [`Batch::commit`]. Dropped without it, they are
 /// removed.
 #[derive(Debug)]
 #[must_use]
 pub struct Batch<'b> {
     blobs: &'b Blobs,
-    pending: BTreeMap<BlobId, Temporary<'b>>,
+    pending: BTreeMap<BlobId, Temporary>,
     chunk: Vec<u8>,
 }
 
@@ -35,15 +30,6 @@ pub struct Stored {
     pub id: BlobId,
     /// How long it was, in bytes.
     pub size: u64,
-}
-
-/// A file that has no name of its own yet. Dropped, it is removed.
-#[derive(Debug)]
-struct Temporary<'b> {
-    dir: &'b Dir,
-    name: Option<String>,
-    /// Open as long as it is to be made durable by itself.
-    file: Option<File>,
 }
 
 impl<'b> Batch<'b> {
@@ -81,58 +67,17 @@ impl<'b> Batch<'b> {
     /// # Errors
     /// When the system refuses; none of it is kept then.
     pub fn commit(self) -> Result<(), BlobError> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let blobs = self.blobs;
-        let ids: Vec<BlobId> = self.pending.keys().copied().collect();
-        let committed = self.name_all();
-        if committed.is_err() {
-            // Found here by the next batch, one that may not be durable would not be kept again.
-            for id in ids {
-                persist::discard(&blobs.dir, &path(id));
-            }
-        }
-        committed
-    }
-
-    fn name_all(mut self) -> Result<(), BlobError> {
-        self.sync_files()?;
-        let mut fans: BTreeMap<String, Vec<(String, Temporary<'b>)>> = BTreeMap::new();
-        for (id, temporary) in self.pending {
-            let (fan, name) = place(id);
-            fans.entry(fan).or_default().push((name, temporary));
-        }
-        let root = &self.blobs.dir;
-        let is_few = fans.len() <= TOGETHER_MAX;
-        let mut together = Together::default();
-        for (fan, files) in fans {
-            let dir = root.open_dir(&fan)?;
-            for (name, temporary) in files {
-                temporary.rename(&dir, &name)?;
-            }
-            if is_few {
-                together.add(&fan, dir);
-            }
-        }
-        // That the temporary names are gone need not last: they are swept.
-        if is_few {
-            together.sync()?;
-        } else {
-            root.sync_filesystem()?;
-        }
+        let mut landing = Landing::default();
+        self.land(&mut landing);
+        let _landed = landing.commit()?;
         Ok(())
     }
 
-    fn sync_files(&mut self) -> Result<(), DirError> {
-        if self.pending.len() > TOGETHER_MAX {
-            return self.blobs.dir.sync_filesystem();
+    /// Has all of it land together with other files.
+    pub fn land(self, landing: &mut Landing) {
+        for (id, file) in self.pending {
+            landing.add(file, path(id));
         }
-        let mut together = Together::default();
-        for file in self.pending.values_mut().filter_map(|one| one.file.take()) {
-            together.add(TEMPORARY, file);
-        }
-        together.sync()
     }
 
     fn take(&mut self, from: &mut dyn Read, expected: Option<BlobId>) -> Result<Stored, BlobError> {
@@ -141,7 +86,7 @@ impl<'b> Batch<'b> {
         let mut size = self.fill(from, &mut hasher)?;
         let mut spilled = None;
         if size == CHUNK_BYTES {
-            let mut temporary = Temporary::create(&blobs.dir)?;
+            let mut temporary = Temporary::create(&blobs.dir, FILE_MODE)?;
             while !self.chunk.is_empty() {
                 temporary.write(&self.chunk)?;
                 size += self.fill(from, &mut hasher)?;
@@ -164,13 +109,13 @@ impl<'b> Batch<'b> {
             let mut temporary = match spilled {
                 Some(temporary) => temporary,
                 None => {
-                    let mut temporary = Temporary::create(&blobs.dir)?;
+                    let mut temporary = Temporary::create(&blobs.dir, FILE_MODE)?;
                     temporary.write(&self.chunk)?;
                     temporary
                 }
             };
             if self.pending.len() >= TOGETHER_MAX {
-                temporary.file = None;
+                temporary.close();
             }
             self.pending.insert(id, temporary);
         }
@@ -185,40 +130,5 @@ impl<'b> Batch<'b> {
             .map_err(BlobError::Read)?;
         hasher.update(&self.chunk);
         Ok(self.chunk.len() as u64)
-    }
-}
-
-impl<'b> Temporary<'b> {
-    fn create(dir: &'b Dir) -> Result<Self, DirError> {
-        let name = persist::temporary_name()?;
-        let file = dir.create_file(&name, FILE_MODE)?;
-        Ok(Self {
-            dir,
-            name: Some(name),
-            file: Some(file),
-        })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), DirError> {
-        self.file.as_mut().map_or(Ok(()), |file| {
-            file.write_all(bytes)
-                .map_err(|error| DirError::io("write", TEMPORARY, error))
-        })
-    }
-
-    fn rename(mut self, dir: &Dir, name: &str) -> Result<(), DirError> {
-        if let Some(temporary) = &self.name {
-            self.dir.rename(temporary, dir, name)?;
-            self.name = None;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Temporary<'_> {
-    fn drop(&mut self) {
-        if let Some(name) = &self.name {
-            persist::discard(self.dir, name);
-        }
     }
 }

@@ -16,8 +16,9 @@ fn opened() -> (tempfile::TempDir, Log) {
 }
 
 fn append(log: &mut Log, signed: &SignedRelease) -> Result<Append, LogError> {
-    let next = log.prepare(signed)?;
-    log.append(next)
+    let mut landing = Landing::default();
+    let next = log.prepare(signed, &mut landing)?;
+    log.append(next, &landing.commit()?)
 }
 
 fn signed(seq: u64, parent: Option<ReleaseId>, message: &str) -> SignedRelease {
