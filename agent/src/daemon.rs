@@ -10,6 +10,7 @@ use codevol_protocol::status::LinkState;
 use codevol_store::state::{Document, StateError};
 use codevol_store::state_dir::{StateDir, StateDirError};
 use codevol_transport::{ControlError, ControlListener};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -150,7 +151,10 @@ impl Daemon {
         } = self;
         let tasks = TaskTracker::new();
         for volume in volumes {
-            tasks.spawn(volume.run(shutdown.clone()));
+            // It waits for the disk often: on one of the runtime's threads it would have to hand that
+            // thread's other work over, and take it back, each time.
+            let (runtime, volume) = (Handle::current(), volume.run(shutdown.clone()));
+            tasks.spawn_blocking(move || runtime.block_on(volume));
         }
         let answer = move |call, caller| desk.clone().answer(call, caller);
         tasks.spawn(control.serve(tasks.clone(), shutdown.clone(), answer));

@@ -16,8 +16,12 @@ use codevol_protocol::patch::{self, PatchError};
 use codevol_store::blobs::{BlobError, Blobs};
 use tokio::sync::OnceCell;
 
-/// Pieces are encoded in groups of about this many plain bytes: one hop to a blocking thread each.
+/// Pieces are encoded in groups of about this many plain bytes: one hop to another thread each.
 const GROUP_BYTES: u64 = 1 << 20;
+/// Less than this is encoded where it is wanted: sooner done than handed to another thread.
+const INLINE_BYTES: u64 = 64 << 10;
+/// About how long an entry of a manifest is.
+const ENTRY_BYTES: u64 = 64;
 /// A delta of more plain bytes is encoded anew for each agent rather than kept in memory.
 const SHARED_BYTES_MAX: u64 = 256 << 20;
 /// How many deltas are kept for the agents that come later.
@@ -92,7 +96,8 @@ impl Delta {
     pub async fn manifest_frames(&self) -> Result<Arc<Vec<Vec<u8>>>, EncodeError> {
         let encode = || async {
             let (manifest, base) = (self.manifest.clone(), self.base.clone());
-            blocking(move || encode_manifest(&manifest, base.as_deref())).await
+            let bytes = manifest.entries().len() as u64 * ENTRY_BYTES;
+            encoded(bytes, move || encode_manifest(&manifest, base.as_deref())).await
         };
         self.manifest_frames.get_or_try_init(encode).await.cloned()
     }
@@ -121,7 +126,8 @@ impl Delta {
         let encode = || async {
             let (pieces, blobs) = (group.pieces.clone(), blobs.clone());
             let (manifest, base) = (self.manifest.clone(), self.base.clone());
-            blocking(move || {
+            let bytes = pieces.iter().map(|piece| piece.length).sum();
+            encoded(bytes, move || {
                 pieces
                     .iter()
                     .map(|piece| encode_piece(piece, &manifest, base.as_deref(), &blobs))
@@ -138,10 +144,14 @@ impl Delta {
     }
 }
 
-async fn blocking<F>(work: F) -> Result<Arc<Vec<Vec<u8>>>, EncodeError>
+/// Encodes so many plain bytes, on a thread for such work unless they are few.
+async fn encoded<F>(bytes: u64, work: F) -> Result<Arc<Vec<Vec<u8>>>, EncodeError>
 where
     F: FnOnce() -> Result<Vec<Vec<u8>>, EncodeError> + Send + 'static,
 {
+    if bytes <= INLINE_BYTES {
+        return work().map(Arc::new);
+    }
     let frames = tokio::task::spawn_blocking(work)
         .await
         .or(Err(EncodeError::Stopped))?;

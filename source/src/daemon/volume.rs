@@ -7,6 +7,7 @@ use codevol_protocol::name::NodeName;
 use codevol_protocol::trust::Trust;
 use codevol_store::register::Register;
 use codevol_store::state_dir::StateDir;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -77,8 +78,8 @@ impl Opened<'_> {
             volume: name,
             source: Box::new(source),
         })?;
-        tasks.spawn(fleet_task.run(shutdown.clone()));
-        tasks.spawn(publisher_task.run(shutdown.clone()));
+        on_own_thread(tasks, fleet_task.run(shutdown.clone()));
+        on_own_thread(tasks, publisher_task.run(shutdown.clone()));
         Ok(Volume {
             history,
             deltas: Arc::new(Deltas::default()),
@@ -86,4 +87,11 @@ impl Opened<'_> {
             publisher,
         })
     }
+}
+
+/// Runs a task that waits for the disk often on a thread of its own. On one of the runtime's it would
+/// have to hand that thread's other work over, and take it back, each time.
+fn on_own_thread(tasks: &TaskTracker, task: impl Future<Output = ()> + Send + 'static) {
+    let runtime = Handle::current();
+    tasks.spawn_blocking(move || runtime.block_on(task));
 }
