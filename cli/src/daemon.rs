@@ -185,7 +185,10 @@ pub(crate) fn run<D: Daemon>(context: &Context) -> Result<ExitStatus, CommandErr
     tell(&[NotifyState::Ready]);
     loop {
         match signals.next(&mut life.run) {
-            Next::Ended => return Ok(ExitStatus::Done),
+            Next::Ended => {
+                let ended = CommandError::failed("the daemon could not go on, and has stopped");
+                return Err(ended.hint("its log says why"));
+            }
             Next::Stop => {
                 tell(&[NotifyState::Stopping]);
                 life.stop(&signals);

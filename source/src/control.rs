@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use codevol_protocol::id::FleetId;
 use codevol_protocol::name::{Text, VolumeName};
+use tokio_util::sync::CancellationToken;
 
 use crate::join::Door;
 use crate::session::Sessions;
@@ -25,4 +26,6 @@ pub struct Desk {
     pub fleet: FleetId,
     /// Where the source is bound.
     pub listen: Text,
+    /// What ends the answers.
+    pub shutdown: CancellationToken,
 }

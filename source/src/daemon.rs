@@ -211,6 +211,7 @@ fn start(
         sessions: Arc::new(Mutex::new(Sessions::default())),
         fleet: identity.trust.fleet,
         listen: Text::cut(listen.to_string()),
+        shutdown: shutdown.clone(),
     };
     let context = SessionContext {
         volumes,

@@ -16,5 +16,6 @@ mod reloading;
 mod secrets;
 mod serving;
 mod sidecar;
+mod stopping;
 mod trees;
 mod watching;

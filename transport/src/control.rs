@@ -30,6 +30,8 @@ use crate::frame::{FrameError, FrameReader, FrameWriter};
 const CALLERS_MAX: usize = 64;
 /// How long to wait when the system gives no more descriptors.
 const ACCEPT_DELAY: Duration = Duration::from_millis(100);
+/// How long an answer may still take once the daemon stops.
+const LAST_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a caller may take to say what it wants.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const MODE: u32 = 0o600;
@@ -86,8 +88,9 @@ impl ControlListener {
         })
     }
 
-    /// Answers each call in a task of its own until the daemon stops. A caller that is then still
-    /// being answered sees its connection end, and asks again.
+    /// Answers each call in a task of its own until the daemon stops. Who has not called by then sees
+    /// its connection end. A call that is being answered is answered to its end: whoever answers heeds
+    /// the stop, and says why it breaks off.
     pub async fn serve<Call, Answer, Answered>(
         self,
         tasks: TaskTracker,
@@ -104,15 +107,11 @@ impl ControlListener {
                 () = shutdown.cancelled() => break,
                 accepted = self.accept() => accepted,
             };
-            let answered = answer_one(reader, caller, answer.clone());
-            let stop = shutdown.clone();
-            tasks.spawn(async move {
-                tokio::select! {
-                    // What is dropped is only the answer.
-                    () = stop.cancelled() => {}
-                    () = answered => {}
-                }
-            });
+            tasks.spawn(answer_one(
+                reader,
+                caller,
+                (shutdown.clone(), answer.clone()),
+            ));
         }
     }
 
@@ -151,12 +150,21 @@ impl ControlListener {
 async fn answer_one<Call: DeserializeOwned, Answered>(
     mut reader: FrameReader<OwnedReadHalf>,
     caller: Caller,
-    answer: impl Fn(Call, Caller) -> Answered,
+    (stop, answer): (CancellationToken, impl Fn(Call, Caller) -> Answered),
 ) where
     Answered: Future<Output = Result<(), FrameError>>,
 {
-    let answered = match timeout(CALL_TIMEOUT, reader.read()).await {
-        Ok(Ok(Some(call))) => answer(call, caller).await,
+    let call = tokio::select! {
+        // Cancel-safe: who has not said what it wants is owed nothing.
+        () = stop.cancelled() => return,
+        call = timeout(CALL_TIMEOUT, reader.read()) => call,
+    };
+    let answered = match call {
+        Ok(Ok(Some(call))) => tokio::select! {
+            // What is dropped is only the answer, to a caller that does not take it.
+            () = last_moment(&stop) => return debug!("caller does not take its answer"),
+            answered = answer(call, caller) => answered,
+        },
         // It looked whether somebody listens, and left.
         Ok(Ok(None)) => return,
         Ok(Err(error)) => Err(error),
@@ -165,6 +173,11 @@ async fn answer_one<Call: DeserializeOwned, Answered>(
     if let Err(error) = answered {
         debug!(error = %Chain(&error), "caller went away");
     }
+}
+
+async fn last_moment(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_ANSWER_TIMEOUT).await;
 }
 
 /// Calls a daemon.
@@ -252,6 +265,34 @@ mod tests {
         tasks.close();
         timeout(CALL_TIMEOUT / 2, tasks.wait()).await.unwrap();
         drop(silent);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_being_answered_at_the_stop_hears_the_last_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let listener = ControlListener::bind(&path).unwrap();
+        let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
+        let stopped = shutdown.clone();
+        let answer = move |_: u32, mut caller: Caller| {
+            let stopped = stopped.clone();
+            async move {
+                caller.writer.write(&(0_u32, &caller.author)).await?;
+                stopped.cancelled().await;
+                caller.writer.write(&(1_u32, &caller.author)).await
+            }
+        };
+        tasks.spawn(listener.serve(tasks.clone(), shutdown.clone(), answer));
+        let (mut reader, mut writer) = connect(&path).await.unwrap();
+        writer.write(&7_u32).await.unwrap();
+        let mut heard = Vec::new();
+        while let Ok(Some((word, _))) = reader.read::<(u32, Text)>().await {
+            shutdown.cancel();
+            heard.push(word);
+        }
+        assert_eq!(heard, [0, 1]);
+        tasks.close();
+        timeout(CALL_TIMEOUT / 2, tasks.wait()).await.unwrap();
     }
 
     async fn plus_one(call: u32, mut caller: Caller) -> Result<(), FrameError> {

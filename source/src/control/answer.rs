@@ -32,7 +32,23 @@ impl Desk {
     /// When the caller does not take the answer.
     pub async fn answer(self, call: Call, mut caller: Caller) -> Result<(), FrameError> {
         let (author, writer) = (caller.author, &mut caller.writer);
-        let replied = match call {
+        let replied = tokio::select! {
+            // Whatever was asked of a volume's task is done or not, as its state on disk says. A
+            // frame that was half written makes the last word fail, and is not torn by it.
+            () = self.shutdown.cancelled() => Err(stopping()),
+            replied = self.reply(call, author, writer) => replied,
+        };
+        let reply = replied.unwrap_or_else(Reply::Failed);
+        writer.write(&reply).await
+    }
+
+    async fn reply(
+        &self,
+        call: Call,
+        author: Text,
+        writer: &mut Writer,
+    ) -> Result<Reply, CallFailure> {
+        match call {
             Call::Push(push) => {
                 let wait = push.wait && !push.dry_run;
                 self.follow(push.volume.clone(), wait, writer, async |volume| {
@@ -58,9 +74,7 @@ impl Desk {
                 .await
             }
             other => self.answer_at_once(other, author).await,
-        };
-        let reply = replied.unwrap_or_else(Reply::Failed);
-        writer.write(&reply).await
+        }
     }
 
     async fn answer_at_once(&self, call: Call, author: Text) -> Result<Reply, CallFailure> {

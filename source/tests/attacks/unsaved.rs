@@ -56,15 +56,13 @@ async fn last_words(host: &mut Host) -> Vec<FromSource> {
     heard
 }
 
-/// Either the answer says that the source stops, or there is none.
+/// The answer says that the source stops.
 fn is_no_promise(reply: Option<Reply>) {
-    match reply {
-        None => {}
-        Some(Reply::Failed(failure)) => {
-            assert_eq!(failure.sort, FailureSort::Unavailable, "{failure:?}");
-        }
-        Some(other) => panic!("{other:?}"),
-    }
+    let Some(Reply::Failed(failure)) = reply else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(failure.sort, FailureSort::Unavailable, "{failure:?}");
+    assert_eq!(failure.message.as_str(), "the source is stopping");
 }
 
 #[tokio::test(flavor = "multi_thread")]
