@@ -127,6 +127,12 @@ impl Scanner {
         })
     }
 
+    /// Whether another directory, link or mount stands where the root was, or nothing.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        matches!(self.check_root(), Err(ScanError::RootReplaced(_)))
+    }
+
     /// Looks at the whole tree. Reads only files whose stat is another than before.
     ///
     /// # Errors

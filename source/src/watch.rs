@@ -175,13 +175,14 @@ impl Watcher {
                 if whole {
                     shared.status.state = WatchState::Ok;
                 }
-                if added.len() > NEW_DIRECTORIES_MAX {
-                    shared.hint_unsure(UnsureReason::Started);
-                } else {
-                    for path in added {
-                        let kind = DirtyKind::Other;
-                        shared.outbox.send(Hint::Dirty { path, kind });
+                match added.filter(|added| added.len() <= NEW_DIRECTORIES_MAX) {
+                    Some(added) => {
+                        for path in added {
+                            let kind = DirtyKind::Other;
+                            shared.outbox.send(Hint::Dirty { path, kind });
+                        }
                     }
+                    None => shared.hint_unsure(UnsureReason::Started),
                 }
                 Ok(())
             }

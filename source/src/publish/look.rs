@@ -60,7 +60,6 @@ impl PublisherTask {
                 Ok(scan) => scan,
                 Err(cause) => {
                     self.dirty = Dirty::Everything;
-                    self.reopen();
                     return Err(cause.into());
                 }
             };
@@ -77,17 +76,18 @@ impl PublisherTask {
         Err(PublishError::Moved)
     }
 
-    /// After a root was replaced, the one that stands there now is the tree. Where none stands there,
-    /// the next look fails as this one did.
-    fn reopen(&mut self) {
-        let opened = Scanner::open(
+    /// Has the next look see the tree that stands at the path, where that is another one than the
+    /// watched tree. Returns the scanner of the watched one then.
+    pub(super) fn look_at_what_stands_there(&mut self) -> Result<Option<Scanner>, PublishError> {
+        if !self.scanner.is_replaced() {
+            return Ok(None);
+        }
+        let other = Scanner::open(
             &self.config.path,
             &self.config.ignore,
             Some(&self.cache_file),
-        );
-        if let Ok(scanner) = opened {
-            self.scanner = scanner;
-        }
+        )?;
+        Ok(Some(std::mem::replace(&mut self.scanner, other)))
     }
 
     fn show(&self, scan: &Scan, watcher: &Watcher) {
@@ -108,11 +108,20 @@ impl PublisherTask {
         });
     }
 
-    pub(super) fn show_state(&self, state: WatchState) {
+    pub(super) fn show_unsure(&self) {
         self.view.send_modify(|view| {
             if let Some(watch) = &mut view.watch {
-                watch.state = state;
+                watch.state = WatchState::Unsure;
             }
+        });
+    }
+
+    /// Shows that the tree is not published, and why, until a look at it succeeds.
+    pub(super) fn show_held_back(&self, why: &str, watcher: &Watcher) {
+        self.view.send_modify(|view| {
+            let watch = view.watch.get_or_insert_with(|| shown(watcher.status()));
+            watch.state = WatchState::Unsure;
+            watch.advice = Some(Text::cut(why));
         });
     }
 }

@@ -20,6 +20,7 @@ use super::task::PublisherTask;
 use crate::config::PublishMode;
 use crate::history::Published;
 use crate::lines;
+use crate::scan::ScanError;
 use crate::watch::Watcher;
 
 /// How long an operator waits for the end of a rollout, in milliseconds.
@@ -50,7 +51,7 @@ impl PublisherTask {
                 push,
                 author,
                 reply,
-            } => drop(reply.send(self.push(push, author, watcher).await)),
+            } => drop(reply.send(self.push_what_stands_there(push, author, watcher).await)),
             Request::Rollback {
                 to,
                 author,
@@ -59,6 +60,28 @@ impl PublisherTask {
             } => drop(reply.send(self.rollback(to, author, message).await)),
             Request::Ignored { why, reply } => drop(reply.send(self.ignored(why, watcher))),
         }
+    }
+
+    /// Pushes, also where another tree stands in the place of the watched one: a person says so. It is
+    /// the watched one from then on, if all of it was pushed.
+    async fn push_what_stands_there(
+        &mut self,
+        push: Push,
+        author: Text,
+        watcher: &Watcher,
+    ) -> Result<PushPlan, CallFailure> {
+        let opened = self.look_at_what_stands_there();
+        let watched = opened.map_err(|error| failed(&error))?;
+        let is_whole = !push.dry_run && push.paths.is_empty();
+        let pushed = self.push(push, author, watcher).await;
+        if let Some(watched) = watched
+            && !(is_whole && pushed.is_ok())
+        {
+            self.scanner = watched;
+            let replaced = ScanError::RootReplaced(self.config.path.clone());
+            self.hold_back(&replaced.into(), watcher);
+        }
+        pushed
     }
 
     async fn push(

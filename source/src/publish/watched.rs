@@ -9,7 +9,6 @@ use codevol_protocol::name::Text;
 use codevol_protocol::release::Origin;
 use codevol_protocol::rollout::Intent;
 use codevol_protocol::settle::Input;
-use codevol_protocol::status::WatchState;
 use tracing::{error, warn};
 
 use super::append::PublishError;
@@ -19,6 +18,7 @@ use super::release::Asked;
 use super::task::PublisherTask;
 use crate::config::PublishMode;
 use crate::history::Published;
+use crate::scan::{Scan, ScanError, SkipReason};
 use crate::watch::{Hint, UnsureReason, Watcher};
 
 /// How long after a scan that failed the tree is looked at again.
@@ -42,7 +42,7 @@ impl PublisherTask {
             Hint::Unsure { reason } => {
                 if reason != UnsureReason::Started {
                     warn!(volume = %self.config.name, ?reason, "watcher may have missed changes");
-                    self.show_state(WatchState::Unsure);
+                    self.show_unsure();
                 }
                 self.look_at_everything();
             }
@@ -75,21 +75,26 @@ impl PublisherTask {
         }
         let seen = match self.look(watcher) {
             Ok(seen) => seen,
-            Err(cause) => return self.hold_back(&format!("{}", Chain(&cause))),
+            Err(cause) => return self.hold_back(&cause, watcher),
         };
         if publishes && let Err(cause) = self.publish_watched(seen).await {
-            self.hold_back(&format!("{}", Chain(&cause)));
+            self.hold_back(&cause, watcher);
         }
     }
 
-    /// Says once why the tree is not published, and looks at it again later.
-    fn hold_back(&mut self, why: &str) {
-        if self.blocked.as_deref() != Some(why) {
+    /// Says once why the tree is not published, and looks at it again later. A tree in the place of
+    /// the watched one stays unpublished until a person pushes it, or the watched one is back.
+    pub(super) fn hold_back(&mut self, cause: &PublishError, watcher: &Watcher) {
+        let mut why = Chain(cause).to_string();
+        if matches!(cause, PublishError::Scan(ScanError::RootReplaced(_))) {
+            why.push_str("; `codevol push` publishes what stands there");
+        }
+        if self.blocked.as_deref() != Some(&why) {
             error!(volume = %self.config.name, why, "tree is not published");
-            self.blocked = Some(why.to_owned());
+            self.held_back(&why);
         }
         self.dirty = Dirty::Everything;
-        self.show_state(WatchState::Unsure);
+        self.show_held_back(&why, watcher);
         // `settle` counts from the change; one that lies in the future is a wait.
         self.settle.handle(Input::Changed, Instant::now() + RETRY);
     }
@@ -102,7 +107,7 @@ impl PublisherTask {
             return Ok(());
         }
         if let Err(blast) = guard::check(head_manifest.as_deref(), &seen.scan.manifest) {
-            self.guarded(blast);
+            self.guarded(blast, &seen.scan);
             return Ok(());
         }
         let quarantined = self.fleet.view().quarantined;
@@ -126,16 +131,25 @@ impl PublisherTask {
         Ok(())
     }
 
-    fn guarded(&mut self, blast: Blast) {
-        let why = blast.to_string();
+    fn guarded(&mut self, blast: Blast, scan: &Scan) {
+        let unreadable = scan.skipped.iter();
+        let unreadable = unreadable.filter(|skipped| skipped.why == SkipReason::Unreadable);
+        let why = match unreadable.count() {
+            0 => format!("{blast}: is the source unmounted?"),
+            count => format!("{blast}: this daemon's user may not read {count} of its paths"),
+        };
         if self.blocked.as_deref() != Some(&why) {
             error!(
-                volume = %self.config.name, %blast,
-                "tree is not published: is the source unmounted? `codevol push --yes` publishes it"
+                volume = %self.config.name, why,
+                "tree is not published; `codevol push --yes` publishes it all the same"
             );
-            let line = self.line("publish").outcome("held back").detail(&why);
-            self.journal.record(line.event());
-            self.blocked = Some(why);
+            self.held_back(&why);
         }
+    }
+
+    fn held_back(&mut self, why: &str) {
+        let line = self.line("publish").outcome("held back").detail(why);
+        self.journal.record(line.event());
+        self.blocked = Some(why.to_owned());
     }
 }

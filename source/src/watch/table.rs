@@ -87,9 +87,7 @@ impl Table {
             rules: None,
             stale: false,
         };
-        let own = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
-        let watch = table.add(root, content() | own)?;
-        table.by_watch.insert(watch, Watched::Root);
+        table.watch_root()?;
         if let Some(git) = git {
             let names = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVE;
             let watch = table.add(git.path(), names | WatchFlags::ONLYDIR)?;
@@ -106,14 +104,20 @@ impl Table {
         self.by_watch.len()
     }
 
-    /// Watches exactly these directories, and returns those that were not watched before.
+    /// Watches exactly these directories, and returns those that were not watched before; nothing where
+    /// the root itself was not.
     pub(super) fn follow(
         &mut self,
         directories: &[RelPath],
         rules: Arc<Rules>,
         whole: bool,
-    ) -> Result<Vec<RelPath>, WatchError> {
+    ) -> Result<Option<Vec<RelPath>>, WatchError> {
         self.rules = Some(rules);
+        let is_same_root = !whole
+            || match self.watch_root() {
+                Err(WatchError::Watch { source, .. }) if is_gone(&source) => true,
+                watched => !watched?,
+            };
         let wanted: BTreeSet<&RelPath> = directories.iter().collect();
         let known = self.by_path.keys();
         let gone: Vec<RelPath> = known.filter(|p| !wanted.contains(p)).cloned().collect();
@@ -130,7 +134,7 @@ impl Table {
         if again {
             self.end_stale();
         }
-        Ok(added)
+        Ok(is_same_root.then_some(added))
     }
 
     /// Ends the watches of directories that left the tree unseen.
@@ -288,6 +292,23 @@ impl Table {
             }
         }
         Ok(())
+    }
+
+    /// Watches the root that stands there; says whether it was not watched before. Then neither were
+    /// the directories below it, whatever their paths.
+    fn watch_root(&mut self) -> Result<bool, WatchError> {
+        let own = WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF | WatchFlags::ONLYDIR;
+        let watch = self.add(&self.root, content() | own)?;
+        if self.by_watch.insert(watch, Watched::Root) == Some(Watched::Root) {
+            return Ok(false);
+        }
+        self.stale = true;
+        let is_other =
+            |other: &i32, watched: &mut Watched| *watched == Watched::Root && *other != watch;
+        for (other, _) in self.by_watch.extract_if(is_other) {
+            end(&self.inotify, other);
+        }
+        Ok(true)
     }
 
     /// Watches a directory; says whether there was one that was not watched.

@@ -19,4 +19,5 @@ mod join;
 mod protocol;
 mod replay;
 mod resume;
+mod root;
 mod unsaved;

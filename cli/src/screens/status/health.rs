@@ -155,15 +155,17 @@ fn watch(watch: &WatchStatus) -> Option<String> {
         .advice
         .as_ref()
         .map(|advice| sentence(advice.as_str()));
-    let state = match watch.state {
-        WatchState::Ok => return advice,
-        WatchState::Unsure => "the watcher may have missed changes; the next rescan finds them",
-        WatchState::Polling => "the tree is polled: a change is seen up to a second late",
-    };
-    Some(match advice {
-        Some(advice) => format!("{state}; {advice}"),
-        None => state.to_owned(),
-    })
+    let (missed, polled) = (
+        "the watcher may have missed changes; the next rescan finds them",
+        "the tree is polled: a change is seen up to a second late",
+    );
+    match (watch.state, advice) {
+        (WatchState::Ok, advice) => advice,
+        (WatchState::Unsure, None) => Some(missed.to_owned()),
+        (WatchState::Unsure, Some(why)) => Some(format!("the tree is not published: {why}")),
+        (WatchState::Polling, None) => Some(polled.to_owned()),
+        (WatchState::Polling, Some(advice)) => Some(format!("{polled}; {advice}")),
+    }
 }
 
 fn git(release: &ReleaseStatus) -> Option<String> {
