@@ -54,6 +54,23 @@ impl Sandbox {
         command
     }
 
+    /// The same, run by a user who may not do what root may.
+    fn plain_command(&self, args: &[&str]) -> Command {
+        let mut command = self.command(args);
+        if rustix::process::geteuid().is_root() {
+            // A copy that a plain uid can reach. `cp` makes it: were it open for writing here, a fork
+            // of another test could make it busy.
+            let copy = self.path("codevol");
+            let mut cp = Command::new("cp");
+            let copied = cp.arg(env!("CARGO_BIN_EXE_codevol")).arg(&copy).status();
+            assert!(copied.unwrap().success());
+            command = Command::new(copy);
+            command.args(args).env_clear().uid(65_534);
+            command.current_dir(self.path(""));
+        }
+        command
+    }
+
     /// Runs the binary here, and returns all that comes of it.
     fn codevol(&self, args: &[&str]) -> String {
         self.shown(&mut self.command(args))
@@ -467,19 +484,7 @@ fn a_folder_that_we_may_not_write_is_told_with_its_owner_and_mode() {
     sandbox.mkdir("", 0o755);
     sandbox.mkdir("state", 0o555);
     sandbox.mkdir("root", 0o555);
-    let mut command = sandbox.command(&["config", "check"]);
-    if rustix::process::geteuid().is_root() {
-        // Root may write anywhere, so a plain uid runs a copy that it can reach. `cp` makes it:
-        // were it open for writing here, a fork of another test could make it busy.
-        let copy = sandbox.path("codevol");
-        let mut cp = Command::new("cp");
-        let copied = cp.arg(env!("CARGO_BIN_EXE_codevol")).arg(&copy).status();
-        assert!(copied.unwrap().success());
-        command = Command::new(copy);
-        command.args(["config", "check"]).env_clear().uid(65_534);
-        command.current_dir(sandbox.path(""));
-    }
-    let shown = sandbox.shown(&mut command);
+    let shown = sandbox.shown(&mut sandbox.plain_command(&["config", "check"]));
     let folders = ["cannot write `[DIR]/state`", "cannot write `[DIR]/root`"];
     for folder in folders {
         let line = shown.lines().find(|line| line.contains(folder));
@@ -491,4 +496,19 @@ fn a_folder_that_we_may_not_write_is_told_with_its_owner_and_mode() {
         assert!(line.contains("has mode 0555, and this is uid "), "{line}");
     }
     assert!(shown.starts_with("--- 78\n"), "{shown}");
+}
+
+#[test]
+fn a_tree_that_may_not_be_read_is_refused_before_anything_is_made() {
+    let sandbox = Sandbox::new();
+    sandbox.mkdir("", 0o777);
+    // Its owner may not either.
+    sandbox.mkdir("tree", 0o311);
+    let shown = sandbox.shown(&mut sandbox.plain_command(&["init", "tree"]));
+    assert!(shown.starts_with("--- 78\n"), "{shown}");
+    let why = "cannot read `[DIR]/tree`: permission denied; it belongs to uid ";
+    assert!(shown.contains(why), "{shown}");
+    assert!(shown.contains("let that user read the tree"), "{shown}");
+    assert!(!sandbox.path("codevol.toml").exists());
+    assert!(!sandbox.path("state").exists());
 }

@@ -10,7 +10,7 @@ use codevol_source::identity::Identity;
 use serde::Serialize;
 
 use crate::commands::Context;
-use crate::config::{self, Config, Environment, Role};
+use crate::config::{self, Config, Environment, Role, check};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 
@@ -58,11 +58,10 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<ExitStatus, CommandErro
         .because(&error)
         .hint("name the folder of your Dagster project")
     })?;
-    if !tree.is_dir() {
-        return Err(CommandError::environment(format!(
-            "`{}` is no folder",
-            tree.display()
-        )));
+    // The daemon refuses it at each start.
+    if let Some(why) = check::readable(&tree) {
+        return Err(CommandError::environment(why)
+            .hint("run this as the daemon's user, or let that user read the tree"));
     }
     let source = configuration(args, &file, &tree)?;
     let text = config::render_source(&source, &file)?;

@@ -183,7 +183,7 @@ fn open_to_others(path: &Path, metadata: &Metadata, closed: &str) -> Option<Stri
 }
 
 /// Says why a folder cannot be read, if it cannot.
-fn readable(path: &Path) -> Option<String> {
+pub(crate) fn readable(path: &Path) -> Option<String> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) => return Some(cannot("read", path, &error)),
