@@ -66,7 +66,15 @@ const CONTAINER_MARKS: [&str; 2] = ["/.dockerenv", "/run/.containerenv"];
 /// says how much.
 pub(crate) fn log(verbose: bool) {
     let level = if verbose { "debug" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let wanted = std::env::var_os(EnvFilter::DEFAULT_ENV).filter(|wanted| !wanted.is_empty());
+    let filter = match &wanted {
+        Some(_) => EnvFilter::try_from_default_env(),
+        None => Ok(EnvFilter::new(level)),
+    };
+    let (filter, unheeded) = match filter {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new(level), Some(error)),
+    };
     let registry = tracing_subscriber::registry().with(filter);
     let journald = std::env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     let container = CONTAINER_MARKS.iter().any(|mark| Path::new(mark).exists())
@@ -83,11 +91,14 @@ pub(crate) fn log(verbose: bool) {
     };
     // A second daemon in one process logs where the first one does.
     started.unwrap_or_default();
+    if let Some(error) = unheeded {
+        warn!(%error, "`RUST_LOG` is invalid and not heeded");
+    }
 }
 
 /// What a daemon is to do next.
 enum Next {
-    /// It has ended by itself.
+    /// It has ended by itself: it could not go on.
     Ended,
     Stop,
     Reload,

@@ -512,3 +512,22 @@ fn a_tree_that_may_not_be_read_is_refused_before_anything_is_made() {
     assert!(!sandbox.path("codevol.toml").exists());
     assert!(!sandbox.path("state").exists());
 }
+
+#[test]
+fn a_log_filter_that_is_not_heeded_is_warned_of() {
+    let sandbox = source();
+    sandbox.mkdir("state", 0o700);
+    let warned = |filter: &str| {
+        let mut command = sandbox.command(&["source"]);
+        // It has no keys: it logs, and ends.
+        let shown = sandbox.shown(command.env("RUST_LOG", filter));
+        assert!(
+            shown.contains("cannot open the source's identity"),
+            "{shown}"
+        );
+        shown.contains("`RUST_LOG` is invalid and not heeded")
+    };
+    assert!(warned("codevol=debgu"));
+    assert!(!warned("codevol=debug"));
+    assert!(!warned(""));
+}
