@@ -10,6 +10,7 @@
 
 mod found;
 mod tidy;
+mod untold;
 mod verifying;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::untold::Untold;
 use self::verifying::{Purpose, Verifying};
 use crate::code_server::CodeServer;
 use crate::evidence::Proven;
@@ -101,6 +103,7 @@ pub struct VolumeTask {
     error: Option<(ReleaseId, &'static str, Failure)>,
     /// Releases that were taken back by themselves once: not again.
     taken_back: BTreeSet<ReleaseId>,
+    untold: Untold,
     inbox: mpsc::Receiver<Order>,
 }
 
@@ -121,6 +124,7 @@ impl VolumeTask {
             verification: None,
             error: None,
             taken_back: BTreeSet::new(),
+            untold: Untold::default(),
             inbox,
         };
         (task, sender)
@@ -153,9 +157,20 @@ impl VolumeTask {
 
     async fn obey(&mut self, order: Order) {
         match order {
-            Order::Activate(release) => self.activate(release).await,
-            Order::Return(release) => self.go_back(release).await,
-            Order::Live(live) => self.live = live,
+            Order::Activate(release) => {
+                self.untold.asked();
+                self.activate(release).await;
+            }
+            Order::Return(release) => {
+                self.untold.asked();
+                self.go_back(release).await;
+            }
+            Order::Live(live) => {
+                self.live = live;
+                if self.untold.greeted() {
+                    self.tell_of_return().await;
+                }
+            }
             // Whoever asked may have gone.
             Order::Describe(reply) => drop(reply.send(self.describe())),
             Order::Inspect(reply) => drop(reply.send(self.standing())),
@@ -197,6 +212,14 @@ impl VolumeTask {
                 self.error = Some((release, "return", failure.clone()));
                 self.report(release, Step::ActivateFailed(failure)).await;
             }
+        }
+    }
+
+    /// Tells where this node went back to by itself. While that is verified, its end will tell.
+    async fn tell_of_return(&self) {
+        if let (Some(active), Some(verification)) = (self.active(), &self.verification) {
+            let step = Step::Returned(verification.clone());
+            self.report(active, step).await;
         }
     }
 
@@ -254,7 +277,8 @@ impl VolumeTask {
         }
     }
 
-    fn describe(&self) -> VolumeHello {
+    fn describe(&mut self) -> VolumeHello {
+        let left = self.untold.hello();
         let root = self.lock();
         let newest = root.held().values().max_by_key(|held| held.release().seq);
         let active = root.active();
@@ -262,9 +286,11 @@ impl VolumeTask {
             volume: self.volume.clone(),
             newest: newest.map(|held| held.signed().clone()),
             held: root.held().keys().copied().collect(),
-            active: active.map(|release| Active {
-                release,
-                verification: self.verification.clone(),
+            active: left.or_else(|| {
+                active.map(|release| Active {
+                    release,
+                    verification: self.verification.clone(),
+                })
             }),
             // The receiver knows.
             partial: None,

@@ -112,7 +112,8 @@ pub struct VolumeHello {
     pub newest: Option<SignedRelease>,
     /// The releases that it holds whole.
     pub held: Vec<ReleaseId>,
-    /// The release that `current` names, and what is known of it.
+    /// The release that `current` names, and what is known of it. After a return of which the source
+    /// may not know, the release that was left: [`Step::Returned`] follows.
     pub active: Option<Active>,
     /// A release that it has in part.
     pub partial: Option<Partial>,

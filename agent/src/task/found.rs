@@ -54,6 +54,7 @@ impl VolumeTask {
                 self.report(release, Step::Verified(verification.clone()))
                     .await;
                 if verification.verdict == Verdict::Broken && self.take_back(release) {
+                    self.untold.went_back(release, verification);
                     return;
                 }
             }
