@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::code_server::CodeServer;
 use crate::config::{AgentConfig, VolumeConfig};
 use crate::control::Desk;
-use crate::evidence::{PROVEN_SCHEMA, Proven};
+use crate::evidence::PROVEN_SCHEMA;
 use crate::identity::{Identity, IdentityError};
 use crate::link::{LinkTask, LinkView, Linked};
 use crate::receive::Receiver;
@@ -190,10 +190,7 @@ fn open(
         source,
     };
     let dir = state.volume(&name)?;
-    let proven = match Document::open(&dir, PROVEN, PROVEN_SCHEMA).map_err(unread)? {
-        Some(document) => document,
-        None => Document::create(&dir, PROVEN, PROVEN_SCHEMA, Proven::default()).map_err(unread)?,
-    };
+    let proven = Document::open_or_create(&dir, PROVEN, PROVEN_SCHEMA).map_err(unread)?;
     let root = Arc::new(Mutex::new(root));
     let partial = recovered
         .partial

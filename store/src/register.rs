@@ -64,6 +64,20 @@ impl<T: Serialize + DeserializeOwned> Register<T> {
         }))
     }
 
+    /// Reads a register; where there is no file, makes one of the default value, durably.
+    ///
+    /// # Errors
+    /// As [`Self::open`] and [`Self::create`].
+    pub fn open_or_create(dir: &Dir, name: &str, schema: &'static str) -> Result<Self, StateError>
+    where
+        T: Default,
+    {
+        match Self::open(dir, name, schema)? {
+            Some(register) => Ok(register),
+            None => Self::create(dir, name, schema, T::default()),
+        }
+    }
+
     /// Makes a register, durably; whatever has its name is replaced.
     ///
     /// # Errors
@@ -201,6 +215,16 @@ mod tests {
             assert_eq!(register.get(), &word);
             assert_eq!(reopened(&dir), word, "{length}");
         }
+    }
+
+    #[test]
+    fn a_register_that_is_there_is_opened_and_one_that_is_not_is_made() {
+        let (_temp, dir) = state();
+        let open = || Register::<String>::open_or_create(&dir, "word", SCHEMA).unwrap();
+        let mut register = open();
+        assert_eq!(reopened(&dir), "");
+        register.replace("kept".to_owned()).unwrap();
+        assert_eq!(open().get(), "kept");
     }
 
     #[test]

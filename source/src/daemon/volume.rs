@@ -53,11 +53,7 @@ impl Opened<'_> {
             volume: name.clone(),
             source,
         };
-        let saved = match Register::open(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)? {
-            Some(saved) => saved,
-            None => Register::create(&dir, ROLLOUT, ROLLOUT_SCHEMA, Default::default())
-                .map_err(state)?,
-        };
+        let saved = Register::open_or_create(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)?;
         let (fleet_task, fleet) = FleetTask::new(FleetParts {
             volume: name.clone(),
             history: history.clone(),
