@@ -61,7 +61,7 @@ pub struct VolumeStatus {
     /// The release that the fleet is to run.
     pub live: Option<Seq>,
     /// Why nothing new goes live, where that is so.
-    pub frozen: Option<Frozen>,
+    pub frozen: Option<FrozenStatus>,
     /// The rollout that runs.
     pub rollout: Option<RolloutStatus>,
     /// Releases that were found broken and are still kept, by seq.
@@ -74,6 +74,24 @@ pub struct VolumeStatus {
     pub release: Option<ReleaseStatus>,
     /// The members.
     pub nodes: Vec<NodeStatus>,
+}
+
+/// Who froze a volume, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenStatus {
+    /// The reason.
+    pub why: Text,
+    /// Who.
+    pub by: Text,
+    /// When.
+    pub at: UnixMillis,
+}
+
+impl From<Frozen> for FrozenStatus {
+    fn from(frozen: Frozen) -> Self {
+        let Frozen { why, by, at, .. } = frozen;
+        Self { why, by, at }
+    }
 }
 
 /// A rollout that runs.

@@ -7,8 +7,8 @@ use codevol_protocol::name::NodeName;
 use codevol_protocol::release::Seq;
 use codevol_protocol::rollout::{self, Standing};
 use codevol_protocol::status::{
-    CodeServerStatus, NodeError, NodeState, NodeStatus, Outcome, OutcomeKind, Quarantined,
-    RolloutStatus, VolumeStatus,
+    CodeServerStatus, FrozenStatus, NodeError, NodeState, NodeStatus, Outcome, OutcomeKind,
+    Quarantined, RolloutStatus, VolumeStatus,
 };
 
 use super::handle::FleetView;
@@ -65,7 +65,7 @@ impl FleetTask {
             name: self.volume.clone(),
             head: head.as_ref().map(|head| head.seq()),
             live: live_seq,
-            frozen: view.frozen.clone(),
+            frozen: view.frozen.clone().map(FrozenStatus::from),
             rollout,
             quarantined,
             skipped: Vec::new(),

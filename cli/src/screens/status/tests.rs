@@ -1,9 +1,8 @@
 use codevol_protocol::evidence::{CodeServerState, Evidence};
 use codevol_protocol::release::{Origin, Seq};
-use codevol_protocol::rollout::Frozen;
 use codevol_protocol::status::{
-    Drift, DriftKind, LinkState, NodeState, NodeStatus, Phase, Quarantined, RolloutStatus, Skipped,
-    SourceLink, VolumeStatus, WatchState, WatchStatus,
+    Drift, DriftKind, FrozenStatus, LinkState, NodeState, NodeStatus, Phase, Quarantined,
+    RolloutStatus, Skipped, SourceLink, VolumeStatus, WatchState, WatchStatus,
 };
 use insta::{assert_json_snapshot, assert_snapshot};
 
@@ -109,11 +108,10 @@ fn troubled() -> Vec<NodeStatus> {
 fn all_that_is_wrong_is_said_with_what_mends_it() {
     let mut volume = volume(42, troubled());
     volume.head = Some(Seq(44));
-    volume.frozen = Some(Frozen {
+    volume.frozen = Some(FrozenStatus {
         why: text("rolled back from r43"),
         by: text("alice"),
         at: before(7_200),
-        by_rollback: true,
     });
     volume.quarantined = vec![Quarantined {
         release: Seq(43),
