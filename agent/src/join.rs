@@ -46,6 +46,9 @@ pub enum JoinError {
     /// The source says no, and why.
     #[error("the source refused: {0}")]
     Refused(Text),
+    /// The source says that no one volume is meant, and why.
+    #[error("the source refused: {0}")]
+    RefusedVolume(Text),
     /// The trust record in the answer is not signed by the operator key in the answer.
     #[error("the source sent a trust record that does not hold")]
     Trust(#[from] TrustError),
@@ -59,7 +62,7 @@ impl JoinError {
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         match self {
-            Self::Refused(_) | Self::Trust(_) | Self::OtherSource => true,
+            Self::Refused(_) | Self::RefusedVolume(_) | Self::Trust(_) | Self::OtherSource => true,
             Self::Dial(error) => matches!(error, DialError::WrongKey { .. }),
             Self::Closed(_) | Self::Frame(_) | Self::Silent(_) => false,
         }
@@ -118,6 +121,7 @@ async fn ask(link: &codevol_transport::Link, call: &Join) -> Result<Welcome, Joi
     match reader.read::<JoinReply>().await? {
         Some(JoinReply::Welcome(welcome)) => Ok(welcome),
         Some(JoinReply::Refused(why)) => Err(JoinError::Refused(why)),
+        Some(JoinReply::RefusedVolume(why)) => Err(JoinError::RefusedVolume(why)),
         None => Err(JoinError::Silent(ANSWER_TIMEOUT)),
     }
 }

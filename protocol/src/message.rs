@@ -13,7 +13,9 @@ use crate::token::{TokenId, TokenSecret};
 use crate::trust::SignedTrust;
 
 /// The newest minor version of the protocol that this build speaks.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
+/// From this minor version on a joiner knows [`JoinReply::RefusedVolume`].
+pub const REFUSED_VOLUME_MINOR: u16 = 1;
 
 /// What an agent says on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -297,6 +299,8 @@ pub enum JoinReply {
     Welcome(Welcome),
     /// It is not.
     Refused(Text),
+    /// It is not, since no one volume is meant. From minor 1 on.
+    RefusedVolume(Text),
 }
 
 /// What a new member needs to know.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use codevol_protocol::call::{CallFailure, FailureSort, Invited, Member};
 use codevol_protocol::chain::Chain;
 use codevol_protocol::key::PublicKey;
-use codevol_protocol::message::{Join, JoinReply, Welcome};
+use codevol_protocol::message::{Join, JoinReply, REFUSED_VOLUME_MINOR, Welcome};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::UnixMillis;
 use codevol_protocol::token::{Token, TokenId, TokenSecret};
@@ -199,15 +199,28 @@ impl Door {
         let Some(join) = reader.read::<Join>().await? else {
             return Ok(None);
         };
-        let (reply, joined) = match self.admit(&join, peer.key) {
+        let admitted = self
+            .volume_for(&join)
+            .map_err(|why| (join.minor >= REFUSED_VOLUME_MINOR, why))
+            .and_then(|volume| {
+                let admitted = self.admit(&join, volume, peer.key);
+                admitted.map_err(|why| (false, why))
+            });
+        let (reply, joined) = match admitted {
             Ok(welcome) => {
                 let node = welcome.node.clone();
                 info!(%node, remote = %peer.remote, "node joined");
                 (JoinReply::Welcome(welcome), Some(node))
             }
-            Err(why) => {
+            Err((is_volume, why)) => {
                 self.turn_away(peer.remote, &why);
-                (JoinReply::Refused(Text::cut(why)), None)
+                let why = Text::cut(why);
+                let refused = if is_volume {
+                    JoinReply::RefusedVolume(why)
+                } else {
+                    JoinReply::Refused(why)
+                };
+                (refused, None)
             }
         };
         writer.write(&reply).await?;
@@ -217,8 +230,7 @@ impl Door {
         Ok(joined)
     }
 
-    fn admit(&self, join: &Join, key: PublicKey) -> Result<Welcome, String> {
-        let volume = self.volume_for(join)?;
+    fn admit(&self, join: &Join, volume: VolumeName, key: PublicKey) -> Result<Welcome, String> {
         // Counted tries and used tokens are durable before anyone hears of them.
         let joined = self
             .change(|roster| roster.join(join, key, now()))

@@ -226,9 +226,13 @@ fn state_error(agent: &AgentConfig, error: &(dyn std::error::Error + 'static)) -
 
 fn refused(error: &JoinError) -> CommandError {
     if error.is_refusal() {
-        CommandError::not_permitted("the source does not let this node in")
-            .because(error)
-            .hint("make a new token on the source: codevol invite --name NAME")
+        let refused =
+            CommandError::not_permitted("the source does not let this node in").because(error);
+        if let JoinError::RefusedVolume(_) = error {
+            // The token was not used.
+            return refused.hint("`--volume NAME` says which: `codevol status` there lists them");
+        }
+        refused.hint("make a new token on the source: codevol invite --name NAME")
     } else {
         CommandError::unreachable("cannot join")
             .because(error)
@@ -285,4 +289,17 @@ fn report(
         context.printer.line(line)?;
     }
     Ok(ExitStatus::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_names_what_is_at_fault() {
+        let hint = |error| refused(&error).render();
+        let why = || Text::cut("no");
+        assert!(hint(JoinError::RefusedVolume(why())).contains("`--volume NAME` says which"));
+        assert!(hint(JoinError::Refused(why())).contains("codevol invite"));
+    }
 }

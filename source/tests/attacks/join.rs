@@ -185,3 +185,34 @@ async fn a_call_cut_at_any_byte_lets_nobody_in_and_spends_nothing() {
     assert!(matches!(reply, JoinReply::Welcome(_)), "{reply:?}");
     host.survives("cut").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_that_is_not_there_is_told_from_a_token_that_is_bad() {
+    let host = Host::begin().await;
+    let token = host.invite("new", 600).await;
+    let asks = async |minor| {
+        let key = key(9);
+        let link = host.dial(&key, Alpn::Join).await;
+        let (mut writer, mut reader) = link.open_control().await.unwrap();
+        let call = Join {
+            minor,
+            token: token.id,
+            secret: token.secret.clone(),
+            name: None,
+            host: Text::cut("host"),
+            volume: Some("nope".parse().unwrap()),
+        };
+        writer.write(&call).await.unwrap();
+        within("join", reader.read::<JoinReply>()).await.unwrap()
+    };
+    let why = Text::cut("the source has no volume `nope`");
+    assert_eq!(
+        asks(MINOR).await,
+        Some(JoinReply::RefusedVolume(why.clone()))
+    );
+    // What the joiner does not know is not said to it.
+    assert_eq!(asks(0).await, Some(JoinReply::Refused(why)));
+    // And the token still works.
+    let joined = join(host.at, &key(9), &token, None).await.unwrap();
+    assert!(matches!(joined, JoinReply::Welcome(_)), "{joined:?}");
+}
