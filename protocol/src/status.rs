@@ -361,6 +361,8 @@ pub enum EventKind {
     NodeOnline,
     #[serde(rename = "node.offline")]
     NodeOffline,
+    #[serde(rename = "steps.missed")]
+    StepsMissed,
 }
 
 /// How a rollout ended: the last line of `push --json`.

@@ -20,6 +20,13 @@ const LINE_CHARS: usize = 39;
 pub fn published(plan: &PushPlan) -> String {
     let mut text = hashed(plan);
     let told = match (&plan.release, plan.base) {
+        (Some(release), Some(base)) if plan.unchanged && !plan.changes.is_empty() => {
+            let changes = changes(plan);
+            format!(
+                "{} = {base} + {changes}, which the tree equals",
+                release.seq
+            )
+        }
         (Some(release), _) if plan.unchanged => format!("{}, which the tree equals", release.seq),
         (Some(release), None) if plan.changes.is_empty() => release.seq.to_string(),
         (Some(release), Some(base)) if plan.changes.is_empty() => {

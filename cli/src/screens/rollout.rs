@@ -26,8 +26,7 @@ pub struct Rollout {
 /// What one node did with the release.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Steps {
-    /// Bytes that travelled for it.
-    staged: Option<u64>,
+    staged: Option<Staged>,
     activated: Option<Activated>,
     verified: Option<Verified>,
     /// In which step it failed, and a word for how.
@@ -38,15 +37,21 @@ struct Steps {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Staged {
+    /// Bytes that travelled for it, where that was heard.
+    bytes: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Activated {
     at: UnixMillis,
-    elapsed_ms: u64,
+    elapsed_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Verified {
     evidence: Option<Evidence>,
-    elapsed_ms: u64,
+    elapsed_ms: Option<u64>,
     /// Whether something says that it is not good.
     doubtful: bool,
 }
@@ -65,10 +70,11 @@ impl Rollout {
     pub fn take(&mut self, event: &Event) {
         let Some(node) = &event.node else { return };
         let own = event.release == Some(self.release);
-        let elapsed_ms = event.elapsed_ms.unwrap_or_default();
+        let elapsed_ms = event.elapsed_ms;
         match event.event {
             EventKind::NodeStaged if own => {
-                self.steps(node).staged = Some(event.bytes.unwrap_or_default());
+                let bytes = event.bytes;
+                self.steps(node).staged = Some(Staged { bytes });
             }
             EventKind::NodeActivated if own => {
                 let at = event.at;
@@ -94,6 +100,7 @@ impl Rollout {
             EventKind::NodeOffline => self.steps(node).offline = true,
             EventKind::NodeOnline => self.steps(node).offline = false,
             EventKind::ReleasePublished
+            | EventKind::StepsMissed
             | EventKind::NodeStaged
             | EventKind::NodeActivated
             | EventKind::NodeVerified
@@ -167,6 +174,11 @@ fn table() -> Table {
     Table::new(["NODE", "STAGE", "ACTIVATE", "VERIFY"]).indented(2)
 }
 
+/// Of a step that was not heard of, only that it happened is known.
+fn word_and(word: &str, figure: Option<String>) -> String {
+    figure.map_or_else(|| word.to_owned(), |figure| format!("{word} {figure}"))
+}
+
 fn time(ms: u64) -> String {
     units::elapsed(Duration::from_millis(ms))
 }
@@ -179,20 +191,20 @@ impl Steps {
     }
 
     fn stage(&self) -> Option<String> {
-        self.staged
-            .map(|bytes| format!("ok {}", units::bytes(bytes)))
+        let step = self.staged?;
+        Some(word_and("ok", step.bytes.map(units::bytes)))
     }
 
     fn activate(&self) -> Option<String> {
-        self.activated
-            .map(|step| format!("ok {}", time(step.elapsed_ms)))
+        let step = self.activated?;
+        Some(word_and("ok", step.elapsed_ms.map(time)))
     }
 
     fn verify(&self) -> Option<String> {
         let verified = self.verified?;
         let word = verified.evidence.filter(|_| !verified.doubtful);
         let word = word.map_or_else(|| "unproven".to_owned(), |evidence| evidence.to_string());
-        Some(format!("{word} {}", time(verified.elapsed_ms)))
+        Some(word_and(&word, verified.elapsed_ms.map(time)))
     }
 
     fn cells_now(&self, now: UnixMillis) -> [String; 3] {
@@ -264,6 +276,7 @@ pub fn event_line(event: &Event) -> String {
         EventKind::NodeReturned => "is back on",
         EventKind::NodeOnline => "is online",
         EventKind::NodeOffline => "is offline",
+        EventKind::StepsMissed => "took steps that were missed here; its state tells of them:",
     };
     let bytes = event.bytes.map(units::bytes);
     let evidence = event.evidence.map(|evidence| evidence.to_string());

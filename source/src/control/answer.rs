@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use codevol_protocol::call::{Call, CallFailure, FailureSort, PushPlan, ReleaseResult, Reply};
 use codevol_protocol::chain::Chain;
+use codevol_protocol::evidence::Evidence;
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::Seq;
 use codevol_protocol::rollout::Frozen;
-use codevol_protocol::status::{Outcome, STATUS_SCHEMA, Status};
+use codevol_protocol::status::{Event, EventKind, Outcome, STATUS_SCHEMA, Status};
 use codevol_transport::{Caller, FrameError, FrameWriter};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::broadcast;
@@ -236,10 +237,14 @@ impl Desk {
             return Ok(Reply::Plan(Box::new(plan)));
         };
         let gone = |_: FrameError| stopping();
+        let began_before = plan.unchanged;
         writer
             .write(&Reply::Plan(Box::new(plan)))
             .await
             .map_err(gone)?;
+        if began_before {
+            tell_state(volume, release.seq, writer).await?;
+        }
         let ended = timeout_at(deadline, watch(volume, &release, &mut notices, writer)).await;
         ended.map_err(|_elapsed| {
             CallFailure::new(
@@ -282,7 +287,13 @@ async fn watch(
             Ok(Notice::Outcome(outcome)) if outcome.release >= release.seq => {
                 return Ok(Reply::Outcome(outcome));
             }
-            Ok(Notice::Outcome(_)) | Err(broadcast::error::RecvError::Lagged(_)) => {
+            missed @ (Ok(Notice::Outcome(_)) | Err(broadcast::error::RecvError::Lagged(_))) => {
+                if missed.is_err() {
+                    let seq = Some(release.seq);
+                    let event = volume.fleet.bus().event(EventKind::StepsMissed, seq, None);
+                    tell(event, writer).await?;
+                    tell_state(volume, release.seq, writer).await?;
+                }
                 if let Some(outcome) = volume
                     .fleet
                     .settled(release.id)
@@ -295,6 +306,38 @@ async fn watch(
             Err(broadcast::error::RecvError::Closed) => return Err(stopping()),
         }
     }
+}
+
+async fn tell(event: Event, writer: &mut Writer) -> Result<(), CallFailure> {
+    let told = writer.write(&Reply::Event(Box::new(event))).await;
+    told.map_err(|_gone| stopping())
+}
+
+/// Tells how far each node is with a release, for whoever did not hear of its steps: without figures.
+async fn tell_state(volume: &Volume, seq: Seq, writer: &mut Writer) -> Result<(), CallFailure> {
+    let status = volume.fleet.status().await.ok_or_else(stopping)?;
+    for node in status.nodes {
+        let runs = node.release == Some(seq);
+        let is_proven = runs
+            && node
+                .evidence
+                .is_some_and(|found| found > Evidence::Activated);
+        let failed = node.error.filter(|error| !runs && error.release == seq);
+        let steps = [
+            (runs || node.staged.contains(&seq), EventKind::NodeStaged),
+            (runs, EventKind::NodeActivated),
+            (is_proven, EventKind::NodeVerified),
+            (failed.is_some(), EventKind::NodeFailed),
+        ];
+        for (_, kind) in steps.into_iter().filter(|(is_done, _)| *is_done) {
+            let name = Some(node.name.clone());
+            let mut event = volume.fleet.bus().event(kind, Some(seq), name);
+            event.evidence = node.evidence.filter(|_| kind == EventKind::NodeVerified);
+            event.error = failed.clone().filter(|_| kind == EventKind::NodeFailed);
+            tell(event, writer).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A rollout that was over before it was looked at: its steps are told all the same.

@@ -139,6 +139,13 @@ impl PublisherTask {
         if unchanged {
             let release = base.ok_or_else(|| refused("empty", "the tree is empty"))?;
             self.follow(&release, author, push.message).await?;
+            // What the release changed, not that the tree does not.
+            let parent = release.release().parent;
+            let parent = parent.and_then(|parent| self.history.by_id(parent));
+            let before = self.manifest_of(parent.as_ref());
+            let before = before.map_err(|error| failed(&error))?;
+            plan.base = parent.map(|parent| parent.seq());
+            (plan.changes, plan.changes_more) = changes(before.as_deref(), &seen.scan.manifest);
             plan.release = Some(self.shown(&release));
             return Ok(plan);
         }

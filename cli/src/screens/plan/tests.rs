@@ -92,6 +92,16 @@ fn a_push_of_nothing_new_says_so() {
 }
 
 #[test]
+fn a_push_of_a_release_that_is_there_says_what_that_changed() {
+    let mut plan = plan();
+    (plan.unchanged, plan.hashed_files) = (true, 0);
+    assert_snapshot!(
+        published(&plan),
+        @"Release  r42 = r41 + 1 changed, 1 added, 1 removed, which the tree equals"
+    );
+}
+
+#[test]
 fn a_dry_run_lists_the_paths() {
     let mut plan = plan();
     plan.release = None;

@@ -172,6 +172,7 @@ fn off_a_terminal_each_event_is_a_line() {
         failed(42, "dag-01", "verify"),
         returned(41, "dag-01"),
         offline,
+        event(EventKind::StepsMissed, 42, ""),
     ];
     assert_snapshot!(lines.each_ref().map(event_line).join("\n"), @"
     pipes published r42
@@ -182,5 +183,26 @@ fn off_a_terminal_each_event_is_a_line() {
     dag-01 failed with r42: ModuleNotFoundError: No module named 'polars'
     dag-01 is back on r41 (proven)
     dag-01 is offline
+    pipes took steps that were missed here; its state tells of them: r42
     ");
+}
+
+#[test]
+fn of_steps_that_were_not_heard_of_only_that_they_happened_is_shown() {
+    let mut rollout = Rollout::new(Seq(42));
+    let mut verified = event(EventKind::NodeVerified, 42, "dag-01");
+    verified.evidence = Some(Evidence::Proven);
+    for event in [
+        event(EventKind::NodeStaged, 42, "dag-01"),
+        event(EventKind::NodeActivated, 42, "dag-01"),
+        verified,
+    ] {
+        rollout.take(&event);
+    }
+    let outcome = outcome(OutcomeKind::Done, 42, 42, &[("dag-01", NodeState::Live)]);
+    let table = rollout.ended(&outcome).unwrap();
+    let plain = anstream::adapter::strip_str(&table).to_string();
+    let row = plain.lines().last().unwrap();
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(cells, ["dag-01", "ok", "ok", "proven"], "{table}");
 }
