@@ -17,7 +17,7 @@ use crate::member::{report, staged};
 const FLOOD: usize = 30_000;
 
 /// Asks for a push that is followed, and reads no answer yet.
-async fn follow(host: &Host) -> FrameReader<OwnedReadHalf> {
+pub(crate) async fn follow(host: &Host) -> FrameReader<OwnedReadHalf> {
     let socket = host.state().with_file_name("source.sock");
     let (reader, mut writer) = control::connect(&socket).await.unwrap();
     let push = Push {

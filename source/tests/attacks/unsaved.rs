@@ -9,7 +9,9 @@ use codevol_protocol::call::{Call, FailureSort, Reply};
 use codevol_protocol::evidence::Verdict;
 use codevol_protocol::message::FromSource;
 use codevol_protocol::name::Text;
+use codevol_tests::save;
 
+use crate::follow::follow;
 use crate::host::Host;
 use crate::member::{report, staged};
 
@@ -111,6 +113,32 @@ async fn what_is_not_saved_is_not_activated_and_a_restart_finishes_it() {
     let heard = last_words(&mut host).await;
     let activates = |message: &FromSource| matches!(message, FromSource::Activate { .. });
     assert!(!heard.iter().any(activates), "{heard:?}");
+    mend_and_restart(&mut host).await;
+    host.good.activates(release, Verdict::Good).await;
+    host.good.hears_live(release).await;
+    host.survives("saved").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_a_rollout_that_cannot_be_saved_hears_that_the_source_stops() {
+    let mut host = Host::begin().await;
+    save(&host.tree().join("defs.py"), b"two");
+    let mut reader = follow(&host).await;
+    let (head, _) = host.good.receives().await;
+    let release = head.release.id();
+    // The task answers when it has saved that the rollout began.
+    assert!(!is_frozen(&host).await);
+    break_register(&host);
+    host.good.say(&report(release, staged())).await;
+    let last = async {
+        loop {
+            match reader.read::<Reply>().await.unwrap_or_default() {
+                Some(Reply::Plan(_) | Reply::Event(_)) => {}
+                last => return last,
+            }
+        }
+    };
+    is_no_promise(within("last word", last).await);
     mend_and_restart(&mut host).await;
     host.good.activates(release, Verdict::Good).await;
     host.good.hears_live(release).await;
