@@ -139,15 +139,7 @@ impl PublisherTask {
         if unchanged {
             let release = base.ok_or_else(|| refused("empty", "the tree is empty"))?;
             self.follow(&release, author, push.message).await?;
-            // What the release changed, not that the tree does not.
-            let parent = release.release().parent;
-            let parent = parent.and_then(|parent| self.history.by_id(parent));
-            let before = self.manifest_of(parent.as_ref());
-            let before = before.map_err(|error| failed(&error))?;
-            plan.base = parent.map(|parent| parent.seq());
-            (plan.changes, plan.changes_more) = changes(before.as_deref(), &seen.scan.manifest);
-            plan.release = Some(self.shown(&release));
-            return Ok(plan);
+            return self.plan_of_release(plan, &release, &seen.scan.manifest);
         }
         let origin = if hot_fix {
             Origin::HotFix
@@ -165,6 +157,23 @@ impl PublisherTask {
             .await
             .map_err(|error| failed(&error))?;
         plan.release = Some(self.shown(&release));
+        Ok(plan)
+    }
+
+    /// Shows what the release changed, not that the tree does not.
+    fn plan_of_release(
+        &self,
+        mut plan: PushPlan,
+        release: &Published,
+        tree: &Manifest,
+    ) -> Result<PushPlan, CallFailure> {
+        let parent = release.release().parent;
+        let parent = parent.and_then(|parent| self.history.by_id(parent));
+        let before = self.manifest_of(parent.as_ref());
+        let before = before.map_err(|error| failed(&error))?;
+        plan.base = parent.map(|parent| parent.seq());
+        (plan.changes, plan.changes_more) = changes(before.as_deref(), tree);
+        plan.release = Some(self.shown(release));
         Ok(plan)
     }
 
