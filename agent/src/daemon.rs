@@ -7,7 +7,8 @@ use std::time::Duration;
 use codevol_protocol::message::Partial;
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::status::LinkState;
-use codevol_store::state::{Document, StateError};
+use codevol_store::register::Register;
+use codevol_store::state::StateError;
 use codevol_store::state_dir::{StateDir, StateDirError};
 use codevol_transport::{ControlError, ControlListener};
 use tokio::runtime::Handle;
@@ -27,7 +28,7 @@ use crate::speaker::Speaker;
 use crate::task::{VolumeParts, VolumeTask};
 use crate::volume::{Root, RootError};
 
-const PROVEN: &str = "proven.json";
+const PROVEN: &str = "proven";
 /// How long tasks may take to end once they are told to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -190,7 +191,7 @@ fn open(
         source,
     };
     let dir = state.volume(&name)?;
-    let proven = Document::open_or_create(&dir, PROVEN, PROVEN_SCHEMA).map_err(unread)?;
+    let proven = Register::open_or_create(&dir, PROVEN, PROVEN_SCHEMA).map_err(unread)?;
     let root = Arc::new(Mutex::new(root));
     let partial = recovered
         .partial

@@ -26,7 +26,7 @@ use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::{Seq, UnixMillis};
 use codevol_store::journal::Event;
 use codevol_store::recorder::Recorder;
-use codevol_store::state::Document;
+use codevol_store::register::Register;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
@@ -81,7 +81,7 @@ pub struct VolumeParts {
     /// Its code servers.
     pub servers: Vec<CodeServer>,
     /// The processes that were proven.
-    pub proven: Document<Proven>,
+    pub proven: Register<Proven>,
     /// Whom to tell.
     pub speaker: Speaker,
     /// The journal.
@@ -94,7 +94,7 @@ pub struct VolumeTask {
     volume: VolumeName,
     root: Arc<Mutex<Root>>,
     verifying: Verifying,
-    proven: Document<Proven>,
+    proven: Register<Proven>,
     speaker: Speaker,
     journal: Recorder,
     flip: u64,

@@ -26,7 +26,7 @@ use crate::roster::Roster;
 use crate::strangers::Strangers;
 
 /// How long a joiner may take for its one call.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The door of a fleet: its roster, and what a new member is told.
 #[derive(Debug, Clone)]

@@ -28,7 +28,7 @@ use crate::push::{self, PushError, Pushed, Wanted};
 use crate::volume::Volume;
 
 /// How long a peer may take to open its control stream and say hello, or to take a message.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a message may wait for a peer that does not read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many commands may wait for a session.
