@@ -118,12 +118,12 @@ pub enum FindError {
 
 impl Log {
     /// Reads the whole log, checks that it is one chain from the first release on, and removes what
-    /// was never finished.
+    /// was never finished. Each record is durable when this returns.
     ///
     /// # Errors
     /// When a record cannot be read, is damaged, or does not follow the one before it.
     pub fn open(dir: &Dir) -> Result<Self, LogError> {
-        persist::sweep(dir)?;
+        persist::take_over(dir)?;
         let mut seqs = Vec::new();
         for (file, _) in dir.entries()? {
             let seq = file.to_str().and_then(|file| file.parse().ok().map(Seq));

@@ -123,8 +123,8 @@ pub(crate) const PUSH_WINDOW_BYTES: u32 = 4 << 20;
 /// wait before it dials, and a handshake: together a second.
 const KEEP_ALIVE: Duration = Duration::from_millis(750);
 /// After so long a silence the other side is gone: a rollout does not wait longer for a member that
-/// was killed. Long enough to lose five keep-alives in a row, and to let a host hang for a moment.
-const IDLE_TIMEOUT_MS: u32 = 6_000;
+/// was killed. Long enough to lose ten keep-alives in a row, and to let a host hang for a while.
+const IDLE_TIMEOUT_MS: u32 = 10_000;
 /// The first packet of a dial is sent again after three times this, then after twice as long, and so
 /// on: the shorter, the sooner a source that comes back meanwhile is found. Where the way itself takes
 /// longer it costs a packet or two.
