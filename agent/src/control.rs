@@ -146,6 +146,7 @@ impl Desk {
             live,
             frozen: None,
             rollout: None,
+            waits_for: Vec::new(),
             quarantined: Vec::new(),
             skipped: Vec::new(),
             watch: None,

@@ -9,6 +9,7 @@ mod find;
 mod place;
 mod read;
 mod reader;
+mod rollout;
 mod section;
 mod value;
 mod write;

@@ -354,6 +354,13 @@ fn variables_come_before_the_file_and_unknown_ones_are_warned_of() {
     settle = "20ms"  # default
     settle_max = "2s"  # default
     rescan = "60s"  # default
+
+    [volume.rollout]
+    canary = "auto"  # default
+    wave = "all"  # default
+    on_broken = "return"  # default
+    require_online = "any"  # default
+    verify_timeout = "90s"  # default
     --- 0
     warning: the variable `CODEVOL_VOLUME__0__WACH__SETTLE` means nothing here; did you mean `CODEVOL_VOLUME__0__WATCH__SETTLE`?
     "#);

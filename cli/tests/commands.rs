@@ -160,6 +160,7 @@ fn event(kind: EventKind, node: &str) -> Event {
         elapsed_ms: Some(3),
         bytes: None,
         evidence: None,
+        wave: None,
         error: None,
     }
 }
@@ -196,6 +197,8 @@ fn outcome(event: OutcomeKind, second: NodeState) -> Reply {
         release: Seq(2),
         live: Some(Seq(if failed { 1 } else { 2 })),
         returned: failed,
+        wave: None,
+        waves: None,
         nodes: BTreeMap::from([
             ("dag-01".parse().unwrap(), NodeState::Live),
             ("dag-02".parse().unwrap(), second),
@@ -223,6 +226,7 @@ fn status() -> Reply {
             live: Some(Seq(1)),
             frozen: None,
             rollout: None,
+            waits_for: Vec::new(),
             quarantined: Vec::new(),
             skipped: Vec::new(),
             watch: None,
@@ -292,10 +296,10 @@ fn a_push_follows_the_rollout_to_its_end() {
 fn a_push_for_a_script_is_a_line_an_event_and_the_outcome_last() {
     let host = Host::answering(vec![rollout(OutcomeKind::Done, NodeState::Offline)]);
     assert_snapshot!(host.codevol(&["push", "--json"]), @r#"
-    {"event":"node.staged","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":"dag-01","elapsed_ms":3,"bytes":412,"evidence":null,"error":null}
-    {"event":"node.activated","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":"dag-01","elapsed_ms":3,"bytes":null,"evidence":null,"error":null}
-    {"event":"node.verified","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":"dag-01","elapsed_ms":3,"bytes":null,"evidence":"proven","error":null}
-    {"event":"rollout.done","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"live":2,"returned":false,"nodes":{"dag-01":"live","dag-02":"offline"},"error":null}
+    {"event":"node.staged","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":"dag-01","elapsed_ms":3,"bytes":412,"evidence":null,"wave":null,"error":null}
+    {"event":"node.activated","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":"dag-01","elapsed_ms":3,"bytes":null,"evidence":null,"wave":null,"error":null}
+    {"event":"node.verified","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":"dag-01","elapsed_ms":3,"bytes":null,"evidence":"proven","wave":null,"error":null}
+    {"event":"rollout.done","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"live":2,"returned":false,"wave":null,"waves":null,"nodes":{"dag-01":"live","dag-02":"offline"},"error":null}
     --- 3
     "#);
 }
@@ -378,7 +382,7 @@ fn a_push_that_does_not_wait_ends_once_it_is_published() {
     --- 0
     ");
     assert_snapshot!(Host::answering(answers()).codevol(&["push", "--no-wait", "--json"]), @r#"
-    {"event":"release.published","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":null,"elapsed_ms":null,"bytes":null,"evidence":null,"error":null}
+    {"event":"release.published","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":null,"elapsed_ms":null,"bytes":null,"evidence":null,"wave":null,"error":null}
     --- 0
     "#);
 }
@@ -406,7 +410,7 @@ fn a_source_that_goes_away_meanwhile_leaves_a_published_release() {
         .collect();
     assert_eq!(outcome.len(), 1, "{screen}");
     assert!(outcome[0].ends_with(
-        r#""volume":"pipes","release":2,"live":1,"returned":false,"nodes":{"dag-01":"activating"},"error":null}"#
+        r#""volume":"pipes","release":2,"live":1,"returned":false,"wave":null,"waves":null,"nodes":{"dag-01":"activating"},"error":null}"#
     ), "{screen}");
     assert!(screen.contains("--- 69"), "{screen}");
     assert!(!screen.contains("codevol.error"), "{screen}");

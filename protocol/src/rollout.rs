@@ -7,6 +7,10 @@
 //!  waiting --> stage --> activate wave by wave, verify -- none broken, live moves --> ended
 //! ```
 //!
+//! A [`Policy`] says how many activate at a time. All members stage before the first activates, and
+//! a wave ends when each of its members is good or unproven, or has left. The waves are planned anew
+//! of those that are left when staging ends, and are part of [`Saved`] from then on.
+//!
 //! It is driven by levels, not by edges: `nodes` holds the last known facts of each node, and after
 //! every event the machine compares what each node is to do with what it was asked. So reports may
 //! come twice, a lost one is asked for again, and a node that catches up outside of a rollout takes
@@ -20,12 +24,23 @@
 //!   trouble: it alone returns, and stays there until `live` moves or a person retries.
 //! * Freezing puts an unwanted rollout that still stages back into the queue; one that already
 //!   activates goes on to its end, so that the servers stay together.
+//! * Where the policy is to *stop*, the broken node returns (the last good release stays, there),
+//!   the release is quarantined, `live` does not move, and no further wave begins. A node that had
+//!   activated stays on it, is watched on, and returns by itself if it finds the release broken
+//!   too: only `broken` takes a release back. One that was asked to activate and has not answered
+//!   returns. The fleet is then divided, which is what was asked for, until live moves or a person
+//!   retries. A release that is broken in catch-up returns everywhere: none has found it good.
+//! * Where *all* must be online, no step forward is taken while an enrolled node is away. A rollout
+//!   that still stages goes back into the queue, where a newer release replaces it; one that
+//!   activates waits where it is. Who comes back to that one catches up when live has moved.
 //! * After a restart of the source nothing is started, and no member left behind, until the known
 //!   nodes are back or [`RECONNECT_TIMEOUT`] has passed.
 
 mod act;
+mod broken;
 mod decide;
 mod node;
+mod policy;
 mod saved;
 mod view;
 mod want;
@@ -40,6 +55,7 @@ use crate::name::NodeName;
 use crate::release::Seq;
 
 use node::Node;
+pub use policy::{Canary, OnBroken, Policy, RequireOnline, Wave};
 pub use saved::{Frozen, Lived, Quarantined, Rollout, Saved, Step, Waiting};
 pub use view::{NodeState, NodeView, Phase, RolloutView, View};
 
@@ -73,8 +89,10 @@ pub enum Standing {
     Unproven,
     /// Verdict good, on less evidence than a node needs to be called live.
     Good,
-    /// Verdict good, proven (or activated, where there is no code server to ask).
+    /// Verdict good, proven.
     Proven,
+    /// Verdict good: it is activated, and there is no code server to ask.
+    Activated,
     /// Verdict broken.
     Broken,
 }
@@ -90,6 +108,11 @@ pub enum Event {
         seq: Seq,
         /// Why.
         intent: Intent,
+    },
+    /// A node is a member now; it will connect.
+    Enrolled {
+        /// The node.
+        node: NodeName,
     },
     /// A node connected, or a newer connection of its replaced the older one.
     Online {
@@ -203,7 +226,8 @@ pub enum Output {
     },
     /// A rollout begins.
     Started(ReleaseId),
-    /// A rollout that had begun waits again, for a thaw; or a newer one that waits replaces it.
+    /// A rollout that had begun waits again, for a thaw or for a node that went; or a newer one that
+    /// waits replaces it.
     HeldBack(ReleaseId),
     /// A release is broken and is not tried again unless a person asks.
     Quarantined {
@@ -229,6 +253,10 @@ pub struct Outcome {
     pub broken_on: Option<NodeName>,
     /// Whether it was taken back: it had been activated, and is active on no connected node.
     pub returned: bool,
+    /// The wave of the broken node, else the last one; counted from 1.
+    pub wave: usize,
+    /// How many waves there were.
+    pub waves: usize,
     /// How every known node stands.
     pub nodes: BTreeMap<NodeName, NodeState>,
 }
@@ -243,7 +271,7 @@ pub struct Machine {
     /// Whom a restarted source waits for, and how long.
     awaited: BTreeSet<NodeName>,
     awaited_until: Instant,
-    verify_timeout: Duration,
+    policy: Policy,
     /// What the current call has decided; it follows the `Save`.
     decided: Vec<Output>,
     outputs: VecDeque<Output>,
@@ -251,13 +279,12 @@ pub struct Machine {
 
 impl Machine {
     /// Continues from what was saved last ([`Saved::default`] at the very first start). `enrolled`
-    /// are the nodes that may connect; `verify_timeout` is how long a node may take for a verdict
-    /// before it counts as unproven, margin included.
+    /// are the nodes that may connect.
     #[must_use]
     pub fn restore(
         saved: Saved,
         enrolled: BTreeSet<NodeName>,
-        verify_timeout: Duration,
+        policy: Policy,
         now: Instant,
     ) -> Self {
         let mut machine = Self {
@@ -269,7 +296,7 @@ impl Machine {
                 .collect(),
             awaited: enrolled,
             awaited_until: now + RECONNECT_TIMEOUT,
-            verify_timeout,
+            policy,
             decided: Vec::new(),
             outputs: VecDeque::new(),
         };

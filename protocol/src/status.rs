@@ -64,6 +64,8 @@ pub struct VolumeStatus {
     pub frozen: Option<FrozenStatus>,
     /// The rollout that runs.
     pub rollout: Option<RolloutStatus>,
+    /// The enrolled nodes that are away and without which what waits or runs does not go on.
+    pub waits_for: Vec<NodeName>,
     /// Releases that were found broken and are still kept, by seq.
     pub quarantined: Vec<Quarantined>,
     /// What the tree holds that cannot be carried.
@@ -101,7 +103,7 @@ pub struct RolloutStatus {
     pub release: Seq,
     /// Which step it is in.
     pub phase: Phase,
-    /// The wave that activates, from 1.
+    /// The wave that activates, from 1; once it is taken back, that of the broken node.
     pub wave: u32,
     /// How many waves there are.
     pub waves: u32,
@@ -334,6 +336,8 @@ pub struct Event {
     pub bytes: Option<u64>,
     /// How much is known now.
     pub evidence: Option<Evidence>,
+    /// In which wave of the rollout the node is, from 1: of `node.staged` and `node.activated`.
+    pub wave: Option<u32>,
     /// What went wrong.
     pub error: Option<NodeError>,
 }
@@ -380,6 +384,11 @@ pub struct Outcome {
     pub live: Option<Seq>,
     /// Whether members went back to the release before.
     pub returned: bool,
+    /// In which wave it ended, from 1: that of the broken node, else the last. Of a rollout that had
+    /// ended before anybody asked, nothing.
+    pub wave: Option<u32>,
+    /// How many waves it had.
+    pub waves: Option<u32>,
     /// How each enrolled node stands.
     pub nodes: BTreeMap<NodeName, NodeState>,
     /// What went wrong, and where.

@@ -52,6 +52,7 @@ impl Bus {
             elapsed_ms: None,
             bytes: None,
             evidence: None,
+            wave: None,
             error: None,
         }
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use codevol_protocol::name::VolumeName;
+use codevol_protocol::rollout::Policy;
 
 /// The whole configuration of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct VolumeConfig {
     pub keep: usize,
     /// How the tree is watched.
     pub watch: WatchConfig,
+    /// How releases go through the fleet.
+    pub rollout: Policy,
 }
 
 /// Who publishes.

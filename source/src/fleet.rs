@@ -3,12 +3,14 @@
 
 mod act;
 mod handle;
+mod kept;
 mod known;
 mod report;
 mod status;
 mod task;
 
 pub use handle::{FleetHandle, FleetView, SessionCommand, SessionId};
+pub use kept::Kept;
 pub use task::{FleetParts, FleetTask};
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use codevol_agent::config::{self as agent, AgentConfig};
 use codevol_protocol::name::VolumeName;
+use codevol_protocol::rollout::Policy;
 use codevol_source::config::{self as source, PublishMode, SourceConfig, WatchConfig};
 
 pub(super) const LISTEN: &str = "[::]:7443";
@@ -44,6 +45,7 @@ pub fn source_defaults(
             ignore: Vec::new(),
             keep: SOURCE_KEEP,
             watch: WatchConfig::default(),
+            rollout: Policy::default(),
         }],
     })
 }

@@ -17,12 +17,13 @@ use crate::config::fault::Fault;
 use crate::config::place::Place;
 use crate::config::reader::Reader;
 use crate::config::section::Section;
-use crate::config::{Config, OperatorConfig, Role, check, defaults, value};
+use crate::config::{Config, OperatorConfig, Role, check, defaults, rollout, value};
 
 const SETTLE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
 const SETTLE_MAX: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
 const RESCAN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
-const VERIFY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+pub(super) const VERIFY: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(3_600);
 const SOURCE_KEEP: RangeInclusive<u32> = 1..=100_000;
 #[expect(clippy::cast_possible_truncation, reason = "a thousand or so")]
 const AGENT_KEEP: RangeInclusive<u32> = 1..=limits::HELD_MAX as u32;
@@ -107,6 +108,9 @@ fn source_volume<'a>(
     let mut watch_section = reader.section(section, "watch");
     let watch = watch(reader, &mut watch_section);
     reader.finish(&watch_section);
+    let mut rollout_section = reader.section(section, "rollout");
+    let rollout = rollout::policy(reader, &mut rollout_section);
+    reader.finish(&rollout_section);
     Some(source::VolumeConfig {
         name: name?,
         path: path?,
@@ -114,6 +118,7 @@ fn source_volume<'a>(
         ignore: ignore?,
         keep: keep?,
         watch: watch?,
+        rollout: rollout?,
     })
 }
 
@@ -301,7 +306,7 @@ fn volume_name<'a>(reader: &mut Reader<'a>, section: &mut Section<'a>) -> Option
     Some(name)
 }
 
-fn duration<'a>(
+pub(super) fn duration<'a>(
     reader: &mut Reader<'a>,
     section: &mut Section<'a>,
     key: &'static str,

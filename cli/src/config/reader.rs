@@ -158,6 +158,37 @@ impl<'a> Reader<'a> {
         usize::try_from(number).ok()
     }
 
+    /// Returns the value of a key that is a word or a whole number; the number is parsed as text too.
+    pub(super) fn text_or_number<T>(
+        &mut self,
+        section: &mut Section<'a>,
+        key: &'static str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let (text, place) = match self.written(section, key) {
+            None => (default.to_owned(), Place::Default),
+            Some((Written::Variable(text), place)) => (text, place),
+            Some((Written::Toml(DeValue::String(text)), place)) => {
+                (text.as_ref().to_owned(), place)
+            }
+            Some((Written::Toml(DeValue::Integer(integer)), place)) if integer.radix() == 10 => {
+                (integer.as_str().to_owned(), place)
+            }
+            Some((Written::Toml(other), place)) => {
+                let expected = "a string or a whole number";
+                self.wrong_kind(&format!("`{key}`"), expected, other, place);
+                return None;
+            }
+        };
+        let value = self.parsed(&text, &place, parse)?;
+        let shown = text
+            .parse::<i64>()
+            .map_or_else(|_| text.into(), toml::Value::from);
+        self.settle(section.key(key), Some(shown), place);
+        Some(value)
+    }
+
     /// Returns the values of a key that is a list of texts; none by default.
     pub(super) fn list<T>(
         &mut self,

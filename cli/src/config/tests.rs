@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use codevol_agent::config::{Address, CodeServerConfig};
 use codevol_protocol::evidence::CodeServerKind;
+use codevol_protocol::rollout::{Canary, OnBroken, Policy, RequireOnline, Wave};
 use codevol_source::config::{PublishMode, WatchMode};
 use insta::assert_snapshot;
 
@@ -90,6 +91,12 @@ mode = "poll"
 settle = "50ms"
 settle_max = "3s"
 rescan = "5m"
+[volume.rollout]
+canary = 2
+wave = "50%"
+on_broken = "stop"
+require_online = "all"
+verify_timeout = "2m"
 "#;
     let config = source(parse(text).unwrap());
     assert_eq!(config.listen.port(), 0);
@@ -105,6 +112,62 @@ rescan = "5m"
     assert_eq!(volume.watch.settle, Duration::from_millis(50));
     assert_eq!(volume.watch.settle_max, Duration::from_secs(3));
     assert_eq!(volume.watch.rescan, Duration::from_secs(300));
+    let policy = Policy {
+        canary: Canary::Nodes(2),
+        wave: Wave::Percent(50),
+        on_broken: OnBroken::Stop,
+        require_online: RequireOnline::All,
+        verify_timeout: Duration::from_secs(120),
+    };
+    assert_eq!(volume.rollout, policy);
+}
+
+#[test]
+fn a_canary_and_a_wave_are_a_word_or_a_number_within_bounds() {
+    let with = |lines: &str| parse(&format!("{SOURCE}[volume.rollout]\n{lines}\n"));
+    let read = |lines: &str| source(with(lines).unwrap()).volumes[0].rollout;
+    assert_eq!(read("canary = 0").canary, Canary::Nodes(0));
+    assert_eq!(read("canary = \"3\"").canary, Canary::Nodes(3));
+    assert_eq!(read("wave = 1").wave, Wave::Nodes(1));
+    assert_eq!(read("wave = \"100%\"").wave, Wave::Percent(100));
+    let variable = [("CODEVOL_VOLUME__0__ROLLOUT__CANARY", "4")];
+    let set = parse_with(SOURCE, &variable).unwrap();
+    assert_eq!(source(set).volumes[0].rollout.canary, Canary::Nodes(4));
+    let faulty = "canary = -1\nwave = 0\non_broken = \"halt\"\nrequire_online = \"al\"";
+    assert_snapshot!(faults(with(faulty)), @r#"
+    configuration `/etc/codevol/codevol.toml` has 4 faults
+    /etc/codevol/codevol.toml:6:10: `-1` is neither `auto` nor a whole number from 0 to 20000
+      |
+    6 | canary = -1
+      |          ^^
+
+    /etc/codevol/codevol.toml:7:8: `0` is neither `all`, nor a whole number from 1 to 20000, nor `1%` to `100%`
+      |
+    7 | wave = 0
+      |        ^
+
+    /etc/codevol/codevol.toml:8:13: `halt` is not one of `return`, `stop`
+      |
+    8 | on_broken = "halt"
+      |             ^^^^^^
+
+    /etc/codevol/codevol.toml:9:18: `al` is not one of `any`, `all`; did you mean `all`?
+      |
+    9 | require_online = "al"
+      |                  ^^^^
+    "#);
+    assert_snapshot!(faults(with("canary = true\nwave = \"0%\"")), @r#"
+    configuration `/etc/codevol/codevol.toml` has 2 faults
+    /etc/codevol/codevol.toml:6:10: `canary` must be a string or a whole number, not a boolean
+      |
+    6 | canary = true
+      |          ^^^^
+
+    /etc/codevol/codevol.toml:7:8: `0%` is neither `all`, nor a whole number from 1 to 20000, nor `1%` to `100%`
+      |
+    7 | wave = "0%"
+      |        ^^^^
+    "#);
 }
 
 #[test]
@@ -168,7 +231,7 @@ fn an_unknown_key_is_shown_with_a_caret_and_the_key_that_was_meant() {
 
 #[test]
 fn a_key_of_a_later_feature_or_of_the_other_role_is_unknown() {
-    let text = SOURCE.to_owned() + "root = \"/x\"\n[volume.rollout]\ncanary = 1\n";
+    let text = SOURCE.to_owned() + "root = \"/x\"\n[volume.hooks]\npost = 1\n";
     assert_snapshot!(faults(parse(&text)), @r#"
     configuration `/etc/codevol/codevol.toml` has 2 faults
     /etc/codevol/codevol.toml:5:1: unknown key `root`
@@ -176,10 +239,10 @@ fn a_key_of_a_later_feature_or_of_the_other_role_is_unknown() {
     5 | root = "/x"
       | ^^^^
 
-    /etc/codevol/codevol.toml:6:9: unknown key `rollout`
+    /etc/codevol/codevol.toml:6:9: unknown key `hooks`
       |
-    6 | [volume.rollout]
-      |         ^^^^^^^
+    6 | [volume.hooks]
+      |         ^^^^^
     "#);
     let text = AGENT.replace(
         "root = \"/opt/dagster/app\"",
@@ -660,7 +723,12 @@ fn show_tells_each_value_and_where_it_came_from() {
     {"key":"volume.0.watch.mode","value":"auto","origin":"default","line":null,"variable":null},
     {"key":"volume.0.watch.settle","value":"20ms","origin":"default","line":null,"variable":null},
     {"key":"volume.0.watch.settle_max","value":"2s","origin":"default","line":null,"variable":null},
-    {"key":"volume.0.watch.rescan","value":"60s","origin":"default","line":null,"variable":null}]}
+    {"key":"volume.0.watch.rescan","value":"60s","origin":"default","line":null,"variable":null},
+    {"key":"volume.0.rollout.canary","value":"auto","origin":"default","line":null,"variable":null},
+    {"key":"volume.0.rollout.wave","value":"all","origin":"default","line":null,"variable":null},
+    {"key":"volume.0.rollout.on_broken","value":"return","origin":"default","line":null,"variable":null},
+    {"key":"volume.0.rollout.require_online","value":"any","origin":"default","line":null,"variable":null},
+    {"key":"volume.0.rollout.verify_timeout","value":"90s","origin":"default","line":null,"variable":null}]}
     "#);
 }
 
@@ -703,6 +771,18 @@ fn what_init_writes_shows_each_default_and_loads() {
     # settle_max = "2s"
     # How often the whole tree is looked at in any case.
     # rescan = "60s"
+
+    [volume.rollout]
+    # How many activate first. auto: one, unless there is no code server.
+    # canary = "auto"
+    # How many of the others at a time: all, a number, or as "50%".
+    # wave = "all"
+    # return: all go back; stop: the broken one does, the others wait for you.
+    # on_broken = "return"
+    # all: nothing goes live while an enrolled server is away.
+    # require_online = "any"
+    # How long a server may take to say whether it is broken.
+    # verify_timeout = "90s"
     "#);
     assert_eq!(source(parse(&text).unwrap()), config);
     assert_eq!(
@@ -765,6 +845,12 @@ keep = 3
 [volume.watch]
 mode = "inotify"
 settle = "50ms"
+[volume.rollout]
+canary = 0
+wave = 3
+on_broken = "stop"
+require_online = "all"
+verify_timeout = "5m"
 [[volume]]
 name = "second"
 path = "/srv/second"

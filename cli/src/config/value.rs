@@ -44,6 +44,11 @@ pub fn duration_text(duration: Duration) -> String {
     }
 }
 
+/// Returns a number as it is written.
+pub(super) fn count(number: usize) -> toml::Value {
+    toml::Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
 pub(super) fn duration_within(
     text: &str,
     bounds: &RangeInclusive<Duration>,

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use codevol_agent::config::{Address, AgentConfig, CodeServerConfig};
 use codevol_protocol::evidence::CodeServerKind;
+use codevol_protocol::rollout::Policy;
 use codevol_source::config::{self as source, PublishMode, SourceConfig, WatchConfig, WatchMode};
 use toml::Value;
 
-use crate::config::{OperatorConfig, Role, defaults, duration_text};
+use crate::config::value::count;
+use crate::config::{OperatorConfig, Role, defaults, duration_text, rollout};
 use crate::error::CommandError;
 
 /// Returns the text of a source's configuration that is to stand at `file`.
@@ -34,6 +36,7 @@ pub fn render_source(config: &SourceConfig, file: &Path) -> Result<String, Comma
     for volume in &config.volumes {
         out.source_volume(volume)?;
         out.watch(&volume.watch);
+        out.rollout(&volume.rollout);
     }
     Ok(out.text)
 }
@@ -235,6 +238,41 @@ impl<'a> Writer<'a> {
         time("rescan", watch.rescan, default.rescan, rescan);
     }
 
+    fn rollout(&mut self, policy: &Policy) {
+        let default = Policy::default();
+        self.text.push_str("\n[volume.rollout]\n");
+        self.key(
+            "canary",
+            rollout::canary_value(policy.canary),
+            rollout::canary_value(default.canary),
+            "How many activate first. auto: one, unless there is no code server.",
+        );
+        self.key(
+            "wave",
+            rollout::wave_value(policy.wave),
+            rollout::wave_value(default.wave),
+            "How many of the others at a time: all, a number, or as \"50%\".",
+        );
+        self.key(
+            "on_broken",
+            rollout::on_broken_text(policy.on_broken),
+            rollout::on_broken_text(default.on_broken),
+            "return: all go back; stop: the broken one does, the others wait for you.",
+        );
+        self.key(
+            "require_online",
+            rollout::require_online_text(policy.require_online),
+            rollout::require_online_text(default.require_online),
+            "all: nothing goes live while an enrolled server is away.",
+        );
+        self.key(
+            "verify_timeout",
+            duration_text(policy.verify_timeout),
+            duration_text(default.verify_timeout),
+            "How long a server may take to say whether it is broken.",
+        );
+    }
+
     fn code_server(&mut self, server: &CodeServerConfig) -> Result<(), CommandError> {
         let address = match &server.address {
             Address::Tcp(address) => address.clone(),
@@ -256,10 +294,6 @@ impl<'a> Writer<'a> {
         );
         Ok(())
     }
-}
-
-fn count(number: usize) -> Value {
-    Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
 }
 
 fn utf8(path: &Path) -> Result<&str, CommandError> {

@@ -83,6 +83,7 @@ pub(crate) fn volume(live: u64, nodes: Vec<NodeStatus>) -> VolumeStatus {
         live: Some(Seq(live)),
         frozen: None,
         rollout: None,
+        waits_for: Vec::new(),
         quarantined: Vec::new(),
         skipped: Vec::new(),
         watch: Some(WatchStatus {
@@ -134,6 +135,7 @@ pub(crate) fn event(kind: EventKind, release: u64, node: &str) -> Event {
         elapsed_ms: None,
         bytes: None,
         evidence: None,
+        wave: None,
         error: None,
     }
 }
@@ -189,6 +191,8 @@ pub(crate) fn outcome(
         release: Seq(release),
         live: Some(Seq(live)),
         returned: false,
+        wave: None,
+        waves: None,
         nodes: nodes
             .map(|(name, state)| (name.parse().unwrap(), *state))
             .collect(),

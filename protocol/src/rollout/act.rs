@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::node::Node;
-use super::{Command, Event, Intent, Machine, Output, Standing, Step, Waiting};
+use super::{Command, Event, Intent, Machine, Output, Rollout, Standing, Step, Waiting};
 use crate::id::ReleaseId;
 use crate::limits::HELD_MAX;
 use crate::name::NodeName;
@@ -20,6 +20,13 @@ impl Machine {
                     self.kept.seen = seq;
                     self.published(release, intent);
                 }
+            }
+            Event::Enrolled { node } => {
+                let joining = Node {
+                    joining: true,
+                    ..Node::default()
+                };
+                self.nodes.entry(node).or_insert(joining);
             }
             Event::Online {
                 node,
@@ -40,11 +47,11 @@ impl Machine {
             Event::Retry { release } => self.retry(release),
             Event::Freeze(frozen) => {
                 self.kept.frozen = Some(frozen);
-                self.hold_back();
+                self.hold_back(|rollout| !rollout.target.wanted);
             }
             Event::Thaw => self.kept.frozen = None,
             Event::Progress { node } => {
-                let verify_timeout = self.verify_timeout;
+                let verify_timeout = self.policy.verify_timeout;
                 if let Some(facts) = self.nodes.get_mut(&node) {
                     facts.progress(verify_timeout, now);
                 }
@@ -59,7 +66,7 @@ impl Machine {
     }
 
     fn report(&mut self, report: Event, now: Instant) {
-        let verify_until = now + self.verify_timeout;
+        let verify_until = now + self.policy.verify_timeout;
         match report {
             Event::Staged { node, release } => {
                 if let Some(facts) = self.connected(&node)
@@ -120,6 +127,7 @@ impl Machine {
                 }
             }
             Event::Published { .. }
+            | Event::Enrolled { .. }
             | Event::Online { .. }
             | Event::Offline { .. }
             | Event::Removed { .. }
@@ -159,7 +167,7 @@ impl Machine {
             facts.was = known.was;
             facts.returned = known.returned;
         }
-        facts.stand(standing, now + self.verify_timeout);
+        facts.stand(standing, now + self.policy.verify_timeout);
         self.awaited.remove(&name);
         self.nodes.insert(name.clone(), facts);
         self.judge(&name);
@@ -179,6 +187,9 @@ impl Machine {
         self.awaited.remove(name);
         for nodes in self.kept.broken.values_mut() {
             nodes.remove(name);
+        }
+        for quarantined in &mut self.kept.quarantined {
+            quarantined.stays.remove(name);
         }
         self.leave(name);
     }
@@ -232,18 +243,21 @@ impl Machine {
         }
     }
 
-    /// An unwanted rollout that activates nothing yet does not go on in a frozen volume.
-    fn hold_back(&mut self) {
+    /// Puts a rollout that activates nothing yet back into the queue, if it is one of these; whether
+    /// it did. What was published since replaces it there.
+    pub(super) fn hold_back(&mut self, which: impl Fn(&Rollout) -> bool) -> bool {
         let held = self
             .kept
             .rollout
-            .take_if(|rollout| !rollout.target.wanted && matches!(rollout.step, Step::Stage));
+            .take_if(|rollout| matches!(rollout.step, Step::Stage) && which(rollout));
         let Some(rollout) = held else {
-            return;
+            return false;
         };
-        if self.kept.waiting.is_empty() {
-            self.kept.waiting.push(rollout.target);
+        let newer = std::mem::take(&mut self.kept.waiting);
+        for waiting in std::iter::once(rollout.target).chain(newer) {
+            self.enqueue(waiting);
         }
         self.decided.push(Output::HeldBack(rollout.target.release));
+        true
     }
 }

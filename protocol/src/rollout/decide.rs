@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use super::node::Node;
 use super::{
-    Command, LIVED_MAX, Lived, Machine, Outcome, Output, QUARANTINED_MAX, Quarantined, Rollout,
-    Standing, Step, Waiting,
+    LIVED_MAX, Lived, Machine, Outcome, Output, RequireOnline, Rollout, Standing, Step, Waiting,
 };
 use crate::id::ReleaseId;
 use crate::name::NodeName;
@@ -16,23 +15,17 @@ enum Lives {
     Not { broken_on: Option<NodeName> },
 }
 
-impl Rollout {
-    fn members(&self) -> impl Iterator<Item = &NodeName> {
-        self.waves.iter().flatten()
-    }
-}
-
-/// In which groups the members activate. One policy for now: all of them at once.
-fn waves(members: BTreeSet<NodeName>) -> Vec<BTreeSet<NodeName>> {
-    vec![members]
-}
-
 impl Machine {
     /// Moves the rollout one step; whether it moved.
     pub(super) fn advance(&mut self) -> bool {
         let Some(rollout) = &self.kept.rollout else {
             return self.start();
         };
+        if self.waits_for().next().is_some() && !matches!(rollout.step, Step::Return { .. }) {
+            // Those that a restarted source waits for may be back at once.
+            let back_soon = |name| self.awaited.contains(name);
+            return !self.waits_for().all(back_soon) && self.hold_back(|_| true);
+        }
         let target = rollout.target.release;
         let gone = rollout.members().next().is_none();
         match &rollout.step {
@@ -47,7 +40,12 @@ impl Machine {
                 if !rollout.members().all(staged) {
                     return false;
                 }
+                let members: BTreeSet<&NodeName> = rollout.members().collect();
+                let waves = self.plan(|name| members.contains(name));
                 self.activate_again(target, |_| true);
+                if let Some(rollout) = &mut self.kept.rollout {
+                    rollout.waves = waves;
+                }
                 self.step_to(Step::Activate { wave: 0 });
             }
             Step::Activate { wave } => {
@@ -82,14 +80,19 @@ impl Machine {
         }
     }
 
-    /// Begins with the newest that waits and may go, unless known nodes are still to come back.
-    fn start(&mut self) -> bool {
+    /// Returns which of those that wait is the newest that may go.
+    pub(super) fn next_waiting(&self) -> Option<usize> {
         let frozen = self.kept.frozen.is_some();
         let may = |waiting: &Waiting| waiting.wanted || !frozen;
-        let Some(next) = self.kept.waiting.iter().rposition(may) else {
+        self.kept.waiting.iter().rposition(may)
+    }
+
+    /// Begins with the newest that waits and may go, unless known nodes are still to come back.
+    fn start(&mut self) -> bool {
+        let Some(next) = self.next_waiting() else {
             return false;
         };
-        if !self.awaited.is_empty() {
+        if !self.awaited.is_empty() || self.waits_for().next().is_some() {
             return false;
         }
         let Some(target) = self.kept.waiting.drain(..=next).next_back() else {
@@ -98,16 +101,31 @@ impl Machine {
         let quarantined = &mut self.kept.quarantined;
         quarantined.retain(|q| q.release != target.release);
         self.kept.broken.remove(&target.release);
-        let members = self.nodes.iter().filter(|(_, node)| node.online);
-        let members: BTreeSet<NodeName> = members.map(|(name, _)| name.clone()).collect();
         self.kept.rollout = Some(Rollout {
             target,
-            waves: waves(members),
+            waves: self.plan(|_| true),
             refused: false,
             step: Step::Stage,
         });
         self.decided.push(Output::Started(target.release));
         true
+    }
+
+    /// Plans the waves of those of the connected nodes that are to be members.
+    fn plan(&self, is_member: impl Fn(&NodeName) -> bool) -> Vec<BTreeSet<NodeName>> {
+        let connected = self.nodes.iter().filter(|(_, node)| node.online);
+        self.policy
+            .waves(connected.filter(|(name, _)| is_member(name)))
+    }
+
+    /// Returns the nodes without which the policy lets no rollout take a step forward.
+    pub(super) fn waits_for(&self) -> impl Iterator<Item = &NodeName> {
+        let all = self.policy.require_online == RequireOnline::All;
+        let away = self
+            .nodes
+            .iter()
+            .filter(move |(_, node)| all && !node.online);
+        away.map(|(name, _)| name)
     }
 
     fn end(&mut self, lives: Lives) {
@@ -125,11 +143,14 @@ impl Machine {
         let on_it = |node: &Node| node.online && node.active == Some(release);
         let returned = broken_on.is_some() && !self.nodes.values().any(on_it);
         let nodes = self.view().nodes.into_iter();
+        let (wave, waves) = rollout.position();
         self.decided.push(Output::Ended(Outcome {
             release,
             live,
             broken_on,
             returned,
+            wave,
+            waves,
             nodes: nodes.map(|(name, node)| (name, node.state)).collect(),
         }));
     }
@@ -146,8 +167,12 @@ impl Machine {
         self.live_moved();
     }
 
-    fn live_moved(&mut self) {
+    pub(super) fn live_moved(&mut self) {
         self.decided.push(Output::LiveMoved(self.live()));
+        // There is a better place to be than where the stop of a rollout left them.
+        for quarantined in &mut self.kept.quarantined {
+            quarantined.stays.clear();
+        }
         let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
         for name in names {
             self.judge(&name);
@@ -182,76 +207,6 @@ impl Machine {
                 nodes.remove(name);
             }
         }
-    }
-
-    pub(super) fn found_broken(&mut self, name: &NodeName, release: ReleaseId) {
-        if let Some(rollout) = &self.kept.rollout
-            && rollout.target.release == release
-        {
-            // Before it activates, or when it is given up, a verdict is of an earlier attempt.
-            if matches!(rollout.step, Step::Activate { .. }) {
-                let target = rollout.target;
-                self.quarantine(release, name);
-                self.take_back(target, name);
-            }
-        } else if let Some(live) = self.kept.lived.last().filter(|l| l.release == release) {
-            if live.good {
-                let nodes = self.kept.broken.entry(release).or_default();
-                nodes.insert(name.clone());
-            } else {
-                self.live_is_broken(name, release);
-            }
-        }
-    }
-
-    /// The first to verify the live release found it broken: the one before is live again.
-    fn live_is_broken(&mut self, name: &NodeName, release: ReleaseId) {
-        self.quarantine(release, name);
-        if self.kept.rollout.is_none() {
-            let wanted = false;
-            self.take_back(Waiting { release, wanted }, name);
-        }
-        self.live_moved();
-    }
-
-    fn quarantine(&mut self, release: ReleaseId, name: &NodeName) {
-        self.kept.lived.retain(|lived| lived.release != release);
-        self.kept.broken.remove(&release);
-        let node = name.clone();
-        self.kept.quarantined.push(Quarantined { release, node });
-        let over = self.kept.quarantined.len().saturating_sub(QUARANTINED_MAX);
-        self.kept.quarantined.drain(..over);
-        let node = name.clone();
-        self.decided.push(Output::Quarantined { release, node });
-    }
-
-    fn take_back(&mut self, target: Waiting, name: &NodeName) {
-        let on_it = |node: &Node| {
-            node.active == Some(target.release) || node.is_asked(Command::Activate(target.release))
-        };
-        // Of those that a restarted source waits for, nobody knows.
-        let nodes = self.nodes.iter().filter(|(name, node)| {
-            if node.online {
-                on_it(node)
-            } else {
-                self.awaited.contains(*name)
-            }
-        });
-        let nodes = nodes.map(|(name, _)| name.clone()).chain([name.clone()]);
-        let step = Step::Return {
-            broken_on: name.clone(),
-            nodes: nodes.collect(),
-        };
-        self.kept.rollout = Some(Rollout {
-            target,
-            waves: Vec::new(),
-            refused: false,
-            step,
-        });
-    }
-
-    pub(super) fn is_quarantined(&self, release: ReleaseId) -> bool {
-        self.kept.quarantined.iter().any(|q| q.release == release)
     }
 
     /// Takes a node out of the rollout; whether it was in it.

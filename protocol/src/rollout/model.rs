@@ -188,7 +188,16 @@ impl World {
             return;
         }
         let enrolled = self.agents.iter().map(|agent| agent.name.clone());
-        let machine = Machine::restore(self.saved.clone(), enrolled.collect(), VERIFY, self.now);
+        let machine = Machine::restore(
+            self.saved.clone(),
+            enrolled.collect(),
+            Policy {
+                canary: Canary::Nodes(0),
+                verify_timeout: VERIFY,
+                ..Policy::default()
+            },
+            self.now,
+        );
         self.running = self.saved.rollout.as_ref().map(|r| r.target.release);
         self.machine = Some(machine);
         self.live_told = self.saved.lived.last().map(|lived| lived.release);

@@ -11,6 +11,8 @@ use crate::limits::STEP_TIMEOUT;
 #[derive(Debug)]
 pub(super) struct Node {
     pub(super) online: bool,
+    /// It has not connected since it became a member.
+    pub(super) joining: bool,
     pub(super) held: BTreeSet<ReleaseId>,
     pub(super) active: Option<ReleaseId>,
     pub(super) standing: Standing,
@@ -43,6 +45,7 @@ impl Default for Node {
     fn default() -> Self {
         Self {
             online: false,
+            joining: false,
             held: BTreeSet::new(),
             active: None,
             standing: Standing::Unproven,
@@ -72,7 +75,10 @@ impl Node {
     }
 
     pub(super) fn is_good(&self) -> bool {
-        matches!(self.standing, Standing::Good | Standing::Proven)
+        matches!(
+            self.standing,
+            Standing::Good | Standing::Proven | Standing::Activated
+        )
     }
 
     /// Forgets a command that is done.

@@ -57,6 +57,9 @@ pub struct Quarantined {
     pub release: ReleaseId,
     /// Who found out.
     pub node: NodeName,
+    /// Who stays on it all the same, because the policy is to stop: until live moves.
+    #[serde(default)]
+    pub stays: BTreeSet<NodeName>,
 }
 
 /// A release that waits to be rolled out.
@@ -73,7 +76,8 @@ pub struct Waiting {
 pub struct Rollout {
     /// What is rolled out.
     pub target: Waiting,
-    /// The members that have not left, in the order in which they activate.
+    /// The members that have not left, in the order in which they activate. Once it is given up:
+    /// those that were members then; none where nobody had found the live release good.
     pub waves: Vec<BTreeSet<NodeName>>,
     /// Whether a member refused to stage it.
     pub refused: bool,
@@ -98,4 +102,35 @@ pub enum Step {
         /// The nodes that are not back yet.
         nodes: BTreeSet<NodeName>,
     },
+}
+
+impl Rollout {
+    pub(super) fn members(&self) -> impl Iterator<Item = &NodeName> {
+        self.waves.iter().flatten()
+    }
+
+    /// Whether it was this one's turn to activate, and it has not left since.
+    pub(super) fn is_activating(&self, name: &NodeName) -> bool {
+        match self.step {
+            Step::Stage | Step::Return { .. } => false,
+            Step::Activate { wave } => {
+                let mut activating = self.waves.iter().take(wave + 1);
+                activating.any(|wave| wave.contains(name))
+            }
+        }
+    }
+
+    /// Returns in which wave it is (the broken node's, once it is given up), and of how many.
+    pub(super) fn position(&self) -> (usize, usize) {
+        let waves = self.waves.len().max(1);
+        let wave = match &self.step {
+            Step::Stage => 1,
+            Step::Activate { wave } => wave + 1,
+            Step::Return { broken_on, .. } => {
+                let wave = self.waves.iter().position(|wave| wave.contains(broken_on));
+                wave.map_or(waves, |wave| wave + 1)
+            }
+        };
+        (wave, waves)
+    }
 }

@@ -7,10 +7,19 @@ use crate::name::Text;
 use crate::release::UnixMillis;
 
 const VERIFY: Duration = Duration::from_secs(65);
+/// All members in one wave.
+const AT_ONCE: Policy = Policy {
+    canary: Canary::Nodes(0),
+    wave: Wave::All,
+    on_broken: OnBroken::Return,
+    require_online: RequireOnline::Any,
+    verify_timeout: VERIFY,
+};
 
 /// A machine, its virtual clock, and what it put out since the last look.
 struct Bench {
     machine: Machine,
+    policy: Policy,
     now: Instant,
     saved: Saved,
     outputs: Vec<Output>,
@@ -36,9 +45,14 @@ pub(super) fn beginning() -> Instant {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(AT_ONCE)
+    }
+
+    fn with(policy: Policy) -> Self {
         let now = beginning();
         Self {
-            machine: Machine::restore(Saved::default(), BTreeSet::new(), VERIFY, now),
+            machine: Machine::restore(Saved::default(), BTreeSet::new(), policy, now),
+            policy,
             now,
             saved: Saved::default(),
             outputs: Vec::new(),
@@ -137,7 +151,7 @@ impl Bench {
 
     /// The source dies and starts again from what it saved last.
     fn restart(&mut self, enrolled: &[&str]) {
-        self.machine = Machine::restore(self.saved.clone(), names(enrolled), VERIFY, self.now);
+        self.machine = Machine::restore(self.saved.clone(), names(enrolled), self.policy, self.now);
         self.outputs.clear();
         self.drain();
     }
@@ -845,3 +859,5 @@ fn a_retry_is_not_judged_by_what_an_absent_node_knew_before() {
     assert_eq!(bench.live(), Some(r(1)));
     assert_eq!(bench.saved.quarantined, []);
 }
+
+mod waves;

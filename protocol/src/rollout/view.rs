@@ -14,11 +14,12 @@ use crate::name::NodeName;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeState {
-    /// Connected, with no release active yet.
+    /// A member that has not connected yet, or has no release active.
     Joining,
     /// Not connected.
     Offline,
-    /// On another release than it is to run, which it does not hold yet.
+    /// On another release than it is to run, which it does not hold yet; or left on one by a rollout
+    /// that stopped.
     Behind,
     /// Holds what it is to run next.
     Staged,
@@ -76,6 +77,8 @@ pub struct View {
     pub waiting: Vec<Waiting>,
     /// What runs.
     pub rollout: Option<RolloutView>,
+    /// The enrolled nodes that are away and without which nothing that waits or runs goes on.
+    pub waits_for: Vec<NodeName>,
     /// Every enrolled node that the machine was told of.
     pub nodes: BTreeMap<NodeName, NodeView>,
 }
@@ -126,6 +129,7 @@ impl Machine {
             quarantined: self.kept.quarantined.clone(),
             waiting: self.kept.waiting.clone(),
             rollout: self.rollout_view(),
+            waits_for: self.held_up_by(),
             nodes: nodes.collect(),
         }
     }
@@ -134,32 +138,55 @@ impl Machine {
         let rollout = self.kept.rollout.as_ref()?;
         let release = rollout.target.release;
         let runs = |name| self.nodes.get(name).is_some_and(|n| n.runs(release));
-        let (phase, wave) = match rollout.step {
-            Step::Stage => (Phase::Stage, 0),
-            Step::Return { .. } => (Phase::Return, 0),
+        let phase = match rollout.step {
+            Step::Stage => Phase::Stage,
+            Step::Return { .. } => Phase::Return,
             Step::Activate { wave } => {
                 let mut members = rollout.waves.iter().take(wave + 1).flatten();
                 let all = members.all(runs);
-                (if all { Phase::Verify } else { Phase::Activate }, wave)
+                if all { Phase::Verify } else { Phase::Activate }
             }
         };
+        let (wave, waves) = rollout.position();
         Some(RolloutView {
             release,
             phase,
-            wave: wave + 1,
-            waves: rollout.waves.len().max(1),
+            wave,
+            waves,
         })
+    }
+
+    fn held_up_by(&self) -> Vec<NodeName> {
+        let rollout = self.kept.rollout.as_ref();
+        let returns = rollout.is_some_and(|r| matches!(r.step, Step::Return { .. }));
+        let runs = rollout.is_some() && !returns;
+        let waits = rollout.is_none() && self.next_waiting().is_some();
+        let away = self.waits_for().filter(|_| runs || waits);
+        away.cloned().collect()
+    }
+
+    /// Returns in which wave of the rollout that runs a node is, counted from 1.
+    #[must_use]
+    pub fn wave_of(&self, name: &NodeName) -> Option<usize> {
+        let rollout = self.kept.rollout.as_ref()?;
+        let wave = rollout.waves.iter().position(|wave| wave.contains(name));
+        wave.map(|wave| wave + 1)
     }
 
     fn state_of(&self, name: &NodeName, node: &Node) -> NodeState {
         if !node.online {
-            return NodeState::Offline;
+            return if node.joining {
+                NodeState::Joining
+            } else {
+                NodeState::Offline
+            };
         }
         let live = self.live();
         let rollout = self.kept.rollout.as_ref();
         let target = rollout.map(|rollout| rollout.target.release);
         let target = target.filter(|release| !self.is_quarantined(*release));
         let goal = target.or(live);
+        let stays = node.active.is_some_and(|r| self.stays_on(name, r));
         let quarantined = node.active.is_some_and(|r| self.is_quarantined(r));
         let refuses =
             |release: Option<ReleaseId>| release.is_some_and(|r| node.refused.contains(&r));
@@ -171,15 +198,16 @@ impl Machine {
         let on_goal = node.active.is_some() && (node.active == live || node.active == target);
         if moving {
             NodeState::Activating
-        } else if quarantined || alone || refuses(live) {
+        } else if (quarantined && !stays) || alone || refuses(live) {
             NodeState::Failed
         } else if on_goal && goal != node.active && goal.is_some_and(|r| node.holds(r)) {
             NodeState::Staged
-        } else if on_goal {
+        } else if on_goal || stays {
             match node.standing {
                 Standing::Verifying => NodeState::Activating,
                 Standing::Unproven | Standing::Good => NodeState::Unverified,
-                Standing::Proven => NodeState::Live,
+                Standing::Proven | Standing::Activated if stays => NodeState::Behind,
+                Standing::Proven | Standing::Activated => NodeState::Live,
                 Standing::Broken => NodeState::Failed,
             }
         } else if goal.is_some_and(|release| node.holds(release)) {

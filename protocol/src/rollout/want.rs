@@ -91,7 +91,8 @@ impl Machine {
             .map(Command::Push);
         // Outside of the rollout but on its release (it left): its end decides.
         let on_target = target.is_some() && node.active == target;
-        if turn == Turn::Stage || on_target {
+        let stays = node.active.is_some_and(|r| self.stays_on(name, r));
+        if turn == Turn::Stage || on_target || stays {
             return target_push;
         }
         self.live()
@@ -110,7 +111,8 @@ impl Machine {
             && node
                 .active
                 .is_some_and(|release| self.is_broken_on(name, release));
-        going || alone || node.active.is_some_and(quarantined)
+        let on_it = |release| quarantined(release) && !self.stays_on(name, release);
+        going || alone || node.active.is_some_and(on_it)
     }
 
     /// The newest release that a node can go back to at once.

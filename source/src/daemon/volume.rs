@@ -53,13 +53,14 @@ impl Opened<'_> {
             volume: name.clone(),
             source,
         };
-        let saved = Register::open_or_create(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)?;
+        let kept = Register::open_or_create(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)?;
         let (fleet_task, fleet) = FleetTask::new(FleetParts {
             volume: name.clone(),
             history: history.clone(),
-            saved,
+            kept,
             journal: self.state.journal().clone(),
             enrolled,
+            policy: volume.rollout,
             failed: shutdown.clone(),
         });
         let (publisher_task, publisher) = PublisherTask::new(PublisherParts {

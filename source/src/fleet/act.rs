@@ -12,7 +12,7 @@ use tracing::{debug, error, info, warn};
 
 use super::handle::SessionCommand;
 use super::task::FleetTask;
-use crate::bus::{Notice, now};
+use crate::bus::Notice;
 use crate::journal::Line;
 
 impl FleetTask {
@@ -41,7 +41,6 @@ impl FleetTask {
                 }
                 Output::Ask { node, command } => self.ask(&node, command).await,
                 Output::Started(release) => {
-                    self.started_at = Some(now());
                     info!(volume = %self.volume, release = %self.named(release), "rollout began");
                 }
                 Output::Quarantined { release, node } => {
@@ -68,7 +67,8 @@ impl FleetTask {
     fn save(&mut self, saved: Saved) -> bool {
         // A failed save is as bad as a crash at this point: stopping lets recovery decide, going
         // on could activate something that a restart knows nothing of.
-        let saved = tokio::task::block_in_place(|| self.saved.replace(saved));
+        let kept = self.kept.get().followed_by(saved);
+        let saved = tokio::task::block_in_place(|| self.kept.replace(kept));
         if let Err(cause) = &saved {
             error!(volume = %self.volume, error = %Chain(cause), "cannot save the rollout's state");
             self.inbox.close();
@@ -128,8 +128,7 @@ impl FleetTask {
         send(outbox, SessionCommand::Say(say)).await;
     }
 
-    fn ended(&mut self, ended: &rollout::Outcome) {
-        self.started_at = None;
+    fn ended(&self, ended: &rollout::Outcome) {
         let Some(outcome) = self.outcome(ended) else {
             return;
         };

@@ -94,12 +94,8 @@ pub(super) fn standing(verification: Option<&Verification>) -> Standing {
         Verdict::Broken => Standing::Broken,
         Verdict::Unproven => Standing::Unproven,
         // Where there is no code server to ask, the activated bytes are all there is to prove.
-        Verdict::Good
-            if verification.code_servers.is_empty()
-                || verification.evidence >= Evidence::Proven =>
-        {
-            Standing::Proven
-        }
+        Verdict::Good if verification.code_servers.is_empty() => Standing::Activated,
+        Verdict::Good if verification.evidence >= Evidence::Proven => Standing::Proven,
         Verdict::Good => Standing::Good,
     }
 }

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::act::send;
 use super::handle::SessionCommand;
 use super::known::standing;
+use super::status::counted;
 use super::task::FleetTask;
 use crate::bus::now;
 use crate::journal::Line;
@@ -122,6 +123,7 @@ impl FleetTask {
                         .event(EventKind::NodeStaged, self.seq(release), Some(node.clone()));
                 event.elapsed_ms = Some(elapsed_ms);
                 event.bytes = Some(received_bytes);
+                event.wave = self.wave_of(node, release);
                 self.bus.tell_event(event);
                 self.staged(node, release);
             }
@@ -136,6 +138,7 @@ impl FleetTask {
                     Some(node.clone()),
                 );
                 event.elapsed_ms = Some(elapsed_us.div_ceil(1_000));
+                event.wave = self.wave_of(node, release);
                 self.bus.tell_event(event);
                 self.machine.handle(
                     Event::Activated {
@@ -151,6 +154,13 @@ impl FleetTask {
             Step::Verified(verification) => self.verified(node, release, verification),
             Step::Returned(verification) => self.returned(node, release, verification),
         }
+    }
+
+    /// In which wave of the release's rollout a node is.
+    fn wave_of(&self, node: &NodeName, release: ReleaseId) -> Option<u32> {
+        let rollout = self.machine.saved().rollout.as_ref()?;
+        let of_it = rollout.target.release == release;
+        counted(self.machine.wave_of(node).filter(|_| of_it)?)
     }
 
     fn step_failed(

@@ -1,14 +1,12 @@
 //! How the volume stands and how a release fared, for people.
 
-use std::collections::BTreeMap;
-
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::name::NodeName;
 use codevol_protocol::release::Seq;
-use codevol_protocol::rollout::{self, Standing};
+use codevol_protocol::rollout;
 use codevol_protocol::status::{
-    CodeServerStatus, FrozenStatus, NodeError, NodeState, NodeStatus, Outcome, OutcomeKind,
-    Quarantined, RolloutStatus, VolumeStatus,
+    CodeServerStatus, FrozenStatus, NodeError, NodeStatus, Outcome, OutcomeKind, Quarantined,
+    RolloutStatus, VolumeStatus,
 };
 
 use super::handle::FleetView;
@@ -24,24 +22,18 @@ impl FleetTask {
         let head = self.history.head();
         let shown = live.as_ref().or(head.as_ref());
         let live_seq = live.as_ref().map(|live| live.seq());
-        let unmet = rollout::NodeView {
-            state: NodeState::Joining,
-            active: None,
-            standing: Standing::Verifying,
-            staged: Vec::new(),
-        };
-        let nodes = self.nodes.iter().map(|(name, known)| {
-            let node = view.nodes.get(name).unwrap_or(&unmet);
+        let nodes = self.nodes.iter().filter_map(|(name, known)| {
+            let node = view.nodes.get(name)?;
             let seq = node.active.and_then(|id| self.seq(id));
-            self.node_status(name, node, (known, seq, live_seq))
+            Some(self.node_status(name, node, (known, seq, live_seq)))
         });
         let rollout = view.rollout.and_then(|rollout| {
             Some(RolloutStatus {
                 release: self.seq(rollout.release)?,
                 phase: rollout.phase,
-                wave: u32::try_from(rollout.wave).unwrap_or(u32::MAX),
-                waves: u32::try_from(rollout.waves).unwrap_or(u32::MAX),
-                started_at: self.started_at.unwrap_or_default(),
+                wave: counted(rollout.wave)?,
+                waves: counted(rollout.waves)?,
+                started_at: self.kept.get().started_at.unwrap_or_default(),
             })
         });
         let mut quarantined: Vec<Quarantined> = view
@@ -67,6 +59,7 @@ impl FleetTask {
             live: live_seq,
             frozen: view.frozen.clone().map(FrozenStatus::from),
             rollout,
+            waits_for: view.waits_for,
             quarantined,
             skipped: Vec::new(),
             watch: None,
@@ -133,6 +126,8 @@ impl FleetTask {
             broken_on: quarantined.map(|entry| entry.node.clone()),
             returned: quarantined.is_some()
                 && view.nodes.values().all(|node| node.active != Some(release)),
+            wave: 0,
+            waves: 0,
             nodes: view
                 .nodes
                 .iter()
@@ -157,7 +152,9 @@ impl FleetTask {
             release: self.seq(ended.release)?,
             live: self.machine.live().and_then(|live| self.seq(live)),
             returned: ended.returned,
-            nodes: self.with_joining(ended.nodes.clone()),
+            wave: counted(ended.wave),
+            waves: counted(ended.waves),
+            nodes: ended.nodes.clone(),
             error: error.or_else(|| {
                 let failed = self.nodes.keys().filter_map(|node| self.error_of(node));
                 failed
@@ -165,17 +162,6 @@ impl FleetTask {
                     .find(|error| !ended.live && self.seq(ended.release) == Some(error.release))
             }),
         })
-    }
-
-    /// Adds the members that the machine has not met: they never connected.
-    fn with_joining(
-        &self,
-        mut nodes: BTreeMap<NodeName, NodeState>,
-    ) -> BTreeMap<NodeName, NodeState> {
-        for name in self.nodes.keys() {
-            nodes.entry(name.clone()).or_insert(NodeState::Joining);
-        }
-        nodes
     }
 
     pub(super) fn error_of(&self, node: &NodeName) -> Option<NodeError> {
@@ -211,4 +197,9 @@ impl FleetTask {
             changed
         });
     }
+}
+
+/// Returns the number of a wave; nothing where it is none.
+pub(super) fn counted(wave: usize) -> Option<u32> {
+    u32::try_from(wave).ok().filter(|wave| *wave > 0)
 }

@@ -7,13 +7,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::message::VolumeHello;
 use codevol_protocol::name::{NodeName, VolumeName};
-use codevol_protocol::release::{Origin, Seq, UnixMillis};
-use codevol_protocol::rollout::{Event, Intent, Machine, Saved};
+use codevol_protocol::release::{Origin, Seq};
+use codevol_protocol::rollout::{Event, Intent, Machine, Policy};
 use codevol_protocol::status::EventKind;
 use codevol_store::recorder::Recorder;
 use codevol_store::register::Register;
@@ -21,14 +21,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{FleetHandle, FleetView, Input, SessionId};
+use super::kept::Kept;
 use super::known::{Known, Session, standing};
 use crate::bus::{Bus, now};
 use crate::history::History;
 
 /// How many inputs may wait for the task.
 const INBOX_MAX: usize = 1_024;
-/// How long a node may take for a verdict, its own `verify_timeout` and a way back included.
-const VERIFY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What the task is made of.
 #[derive(Debug)]
@@ -37,12 +36,14 @@ pub struct FleetParts {
     pub volume: VolumeName,
     /// The volume's releases.
     pub history: Arc<History>,
-    /// Where the machine's state is kept.
-    pub saved: Register<Saved>,
+    /// Where the fleet's state is kept.
+    pub kept: Register<Kept>,
     /// The source's journal.
     pub journal: Recorder,
     /// The members.
     pub enrolled: BTreeSet<NodeName>,
+    /// How releases go through the fleet.
+    pub policy: Policy,
     /// Stops the daemon.
     pub failed: CancellationToken,
 }
@@ -52,11 +53,10 @@ pub struct FleetParts {
 pub struct FleetTask {
     pub(super) volume: VolumeName,
     pub(super) history: Arc<History>,
-    pub(super) saved: Register<Saved>,
+    pub(super) kept: Register<Kept>,
     pub(super) journal: Recorder,
     pub(super) machine: Machine,
     pub(super) nodes: BTreeMap<NodeName, Known>,
-    pub(super) started_at: Option<UnixMillis>,
     pub(super) bus: Bus,
     pub(super) inbox: mpsc::Receiver<Input>,
     /// Cancelled where going on would be worse than stopping.
@@ -72,9 +72,10 @@ impl FleetTask {
         let FleetParts {
             volume,
             history,
-            saved,
+            kept,
             journal,
             enrolled,
+            policy,
             failed,
         } = parts;
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
@@ -82,12 +83,8 @@ impl FleetTask {
             .iter()
             .map(|node| (node.clone(), Known::default()))
             .collect();
-        let machine = Machine::restore(
-            saved.get().clone(),
-            enrolled,
-            VERIFY_TIMEOUT,
-            Instant::now(),
-        );
+        let saved = kept.get().saved.clone();
+        let machine = Machine::restore(saved, enrolled, policy, Instant::now());
         let bus = Bus::new(volume.clone());
         let (view, seen) = watch::channel(FleetView::default());
         let handle = FleetHandle {
@@ -98,11 +95,10 @@ impl FleetTask {
         let task = Self {
             volume,
             history,
-            saved,
+            kept,
             journal,
             machine,
             nodes,
-            started_at: None,
             bus,
             inbox,
             failed,
@@ -196,7 +192,9 @@ impl FleetTask {
                 }
             }
             Input::Enrolled { node } => {
-                self.nodes.entry(node).or_default();
+                self.nodes.entry(node.clone()).or_default();
+                self.machine
+                    .handle(Event::Enrolled { node }, Instant::now());
             }
             Input::Removed { node } => {
                 self.nodes.remove(&node);

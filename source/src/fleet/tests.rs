@@ -11,7 +11,7 @@ use codevol_protocol::manifest::Manifest;
 use codevol_protocol::message::{FromAgent, FromSource, Report, Step, VolumeHello};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::{Origin, Release, Seq, UnixMillis};
-use codevol_protocol::rollout::{Frozen, Intent};
+use codevol_protocol::rollout::{Frozen, Intent, Policy};
 use codevol_store::dir::Dir;
 use codevol_store::journal::Journal;
 use codevol_store::landing::Landing;
@@ -85,9 +85,10 @@ impl Bench {
         let (task, fleet) = FleetTask::new(FleetParts {
             volume: volume(),
             history: history.clone(),
-            saved: Register::create(&dir, "rollout", "test/1", Default::default()).unwrap(),
+            kept: Register::create(&dir, "rollout", "test/1", Default::default()).unwrap(),
             journal: Recorder::start(journal).unwrap(),
             enrolled: BTreeSet::from([node()]),
+            policy: Policy::default(),
             failed: failed.clone(),
         });
         let mut tasks = JoinSet::new();

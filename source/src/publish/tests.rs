@@ -7,6 +7,7 @@ use std::sync::Arc;
 use codevol_protocol::id::FleetId;
 use codevol_protocol::key::SecretKey;
 use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::rollout::Policy;
 use codevol_store::register::Register;
 use codevol_store::state_dir::StateDir;
 use tokio_util::sync::CancellationToken;
@@ -29,9 +30,10 @@ async fn a_source_that_cannot_watch_its_tree_stops() {
     let (_fleet_task, fleet) = FleetTask::new(FleetParts {
         volume: volume.clone(),
         history: history.clone(),
-        saved: Register::create(&dir, "rollout", "codevol.rollout/1", Default::default()).unwrap(),
+        kept: Register::create(&dir, "rollout", "codevol.rollout/1", Default::default()).unwrap(),
         journal: state.journal().clone(),
         enrolled: BTreeSet::new(),
+        policy: Policy::default(),
         failed: shutdown.clone(),
     });
     let (task, _handle) = PublisherTask::new(PublisherParts {
@@ -45,6 +47,7 @@ async fn a_source_that_cannot_watch_its_tree_stops() {
                 mode: WatchMode::Inotify,
                 ..WatchConfig::default()
             },
+            rollout: Policy::default(),
         },
         cache_file: temp.path().join("scan-cache"),
         history,

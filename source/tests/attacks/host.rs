@@ -11,6 +11,7 @@ use codevol_protocol::evidence::Verdict;
 use codevol_protocol::key::{PublicKey, SecretKey};
 use codevol_protocol::message::{Join, JoinReply, MINOR};
 use codevol_protocol::name::Text;
+use codevol_protocol::rollout::Policy;
 use codevol_protocol::token::Token;
 use codevol_source::config::{PublishMode, SourceConfig, VolumeConfig, WatchConfig, WatchMode};
 use codevol_source::daemon::Daemon;
@@ -232,6 +233,7 @@ fn config_in(temp: &TempDir) -> SourceConfig {
                 mode: WatchMode::Poll,
                 ..WatchConfig::default()
             },
+            rollout: Policy::default(),
         }],
     }
 }

@@ -127,6 +127,7 @@ impl Following<'_> {
             elapsed_ms: None,
             bytes: None,
             evidence: None,
+            wave: None,
             error: None,
         })?;
         Ok(ExitStatus::Done)
@@ -268,6 +269,8 @@ impl Following<'_> {
             release: seq,
             live,
             returned: false,
+            wave: None,
+            waves: None,
             nodes: nodes.map(|node| (node.name, node.state)).collect(),
             error: None,
         }

@@ -276,6 +276,7 @@ fn the_document_has_every_key() {
           "live": 42,
           "frozen": null,
           "rollout": null,
+          "waits_for": [],
           "quarantined": [],
           "skipped": [],
           "watch": {
