@@ -1,0 +1,219 @@
+//! The agents, and the links that they are on.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::super::{Command, Event, Standing};
+use super::world::{Happening, World};
+use crate::id::ReleaseId;
+use crate::name::NodeName;
+
+/// How long an agent must have been away for the source to hear of it at once: it does.
+const RECONNECT_MS: u64 = 100;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    Stage(ReleaseId),
+    Verify(ReleaseId),
+}
+
+#[derive(Debug)]
+pub(super) struct Agent {
+    pub(super) name: NodeName,
+    /// It has no code server.
+    pub(super) bare: bool,
+    /// It goes back by itself from what it finds broken, before anybody says so.
+    pub(super) returns_itself: bool,
+    pub(super) link: Option<u64>,
+    pub(super) held: BTreeSet<ReleaseId>,
+    pub(super) active: Option<ReleaseId>,
+    pub(super) was: Option<ReleaseId>,
+    pub(super) standing: Standing,
+    /// Grows with each activation and crash: what began before counts no more.
+    pub(super) turn: u64,
+    /// When the last message of a link arrives, each way: messages keep their order.
+    pub(super) read_at: Instant,
+    pub(super) heard_at: Instant,
+}
+
+impl Agent {
+    pub(super) fn new(number: u64, bare: bool, returns_itself: bool, now: Instant) -> Self {
+        Self {
+            name: format!("n{number}").parse().unwrap(),
+            bare,
+            returns_itself,
+            link: None,
+            held: BTreeSet::new(),
+            active: None,
+            was: None,
+            standing: Standing::Unproven,
+            turn: 0,
+            read_at: now,
+            heard_at: now,
+        }
+    }
+}
+
+/// How a release turns out on a node: the same each time, so that a history can settle.
+pub(super) fn truth(number: usize, agent: &Agent, release: ReleaseId) -> Standing {
+    if agent.bare {
+        return Standing::Activated;
+    }
+    let [quality, by_node, ..] = *release.as_bytes();
+    let lot = (usize::from(by_node) >> (number % 8)) & 1;
+    match (quality % 8, lot) {
+        (0, _) | (1, 1) => Standing::Broken,
+        (2, 1) => Standing::Unproven,
+        (3, 1) => Standing::Good,
+        _ => Standing::Proven,
+    }
+}
+
+impl World {
+    pub(super) fn connect(&mut self, number: usize) {
+        if self.machine.is_none() || self.agents[number].link.is_some() {
+            return;
+        }
+        self.links += 1;
+        let (now, link) = (self.now, self.links);
+        let agent = &mut self.agents[number];
+        agent.link = Some(link);
+        agent.read_at = now;
+        agent.heard_at = now;
+        let online = Event::Online {
+            node: agent.name.clone(),
+            held: agent.held.iter().copied().collect(),
+            active: agent.active,
+            standing: agent.standing,
+        };
+        self.report(number, online);
+    }
+
+    pub(super) fn cut(&mut self, number: usize) {
+        let agent = &mut self.agents[number];
+        if agent.link.take().is_some() {
+            let node = agent.name.clone();
+            self.soon(RECONNECT_MS, Happening::Connect(number));
+            self.hear(Event::Offline { node });
+        }
+    }
+
+    /// Sends to the source: late, in order, sometimes twice, sometimes (with faults) never.
+    fn report(&mut self, number: usize, event: Event) {
+        let delay = self.rng.millis(200);
+        let lost = self.faulty && self.rng.one_in(40) && !matches!(event, Event::Online { .. });
+        let twice = self.rng.one_in(10) && !matches!(event, Event::Online { .. });
+        let Some(link) = self.agents[number].link.filter(|_| !lost) else {
+            return;
+        };
+        let at = self.agents[number].heard_at.max(self.now + delay);
+        self.agents[number].heard_at = at;
+        for _ in 0..=usize::from(twice) {
+            self.at(at, Happening::Hear(event.clone(), Some(link)));
+        }
+    }
+
+    /// An agent does as it is told.
+    pub(super) fn read(&mut self, number: usize, command: Command) {
+        let node = self.agents[number].name.clone();
+        match command {
+            Command::Push(release) if self.faulty && self.rng.one_in(12) => {
+                let retryable = !self.rng.one_in(4);
+                let failed = Event::StepFailed {
+                    node,
+                    release,
+                    retryable,
+                };
+                self.report(number, failed);
+            }
+            Command::Push(release) => {
+                let turn = self.agents[number].turn;
+                let slow = if self.faulty && self.rng.one_in(10) {
+                    50_000
+                } else {
+                    1_500
+                };
+                self.soon(slow, Happening::Done(number, Work::Stage(release), turn));
+                self.report(number, Event::Progress { node });
+            }
+            Command::Activate(release) => {
+                assert!(self.agents[number].held.contains(&release));
+                self.activate(number, release);
+                self.report(number, Event::Activated { node, release });
+            }
+            Command::Return(to) => {
+                assert!(self.agents[number].held.contains(&to));
+                self.go_back(number, to);
+                let turn = self.agents[number].turn;
+                self.soon(500, Happening::Done(number, Work::Verify(to), turn));
+            }
+            Command::Cancel(_) => {}
+        }
+    }
+
+    fn go_back(&mut self, number: usize, to: ReleaseId) {
+        let node = self.agents[number].name.clone();
+        let from = self.agents[number].active.unwrap_or(to);
+        if from != to {
+            // One that was asked for just before the release is tried anew may still come.
+            let anew = self.anew_at.get(&from).copied().unwrap_or(self.start);
+            if self.now > anew + Duration::from_secs(1) {
+                let first = self.returns.insert((from, number));
+                // Who goes back by itself may have done so while nobody heard it.
+                assert!(first || self.agents[number].returns_itself, "{node} flaps");
+            }
+            self.activate(number, to);
+        }
+        self.report(number, Event::Returned { node, from, to });
+    }
+
+    pub(super) fn activate(&mut self, number: usize, release: ReleaseId) {
+        let agent = &mut self.agents[number];
+        agent.was = agent.active.filter(|was| *was != release).or(agent.was);
+        agent.active = Some(release);
+        agent.standing = Standing::Verifying;
+        agent.turn += 1;
+        let turn = agent.turn;
+        self.soon(3_000, Happening::Done(number, Work::Verify(release), turn));
+    }
+
+    pub(super) fn done(&mut self, number: usize, work: Work, turn: u64) {
+        let agent = &mut self.agents[number];
+        let node = agent.name.clone();
+        match work {
+            Work::Stage(release) => {
+                agent.held.insert(release);
+                self.report(number, Event::Staged { node, release });
+            }
+            Work::Verify(release) if agent.turn == turn && agent.active == Some(release) => {
+                let standing = truth(number, agent, release);
+                agent.standing = standing;
+                let verified = Event::Verified {
+                    node,
+                    release,
+                    standing,
+                };
+                self.report(number, verified);
+                self.return_by_itself(number, release);
+            }
+            Work::Verify(_) => {}
+        }
+    }
+
+    /// Once for a release, and only to what is no worse.
+    fn return_by_itself(&mut self, number: usize, from: ReleaseId) {
+        let agent = &self.agents[number];
+        let to = agent
+            .was
+            .filter(|to| truth(number, agent, *to) != Standing::Broken);
+        let broken = agent.standing == Standing::Broken;
+        if let Some(to) = to
+            && broken
+            && agent.returns_itself
+            && !self.returns.contains(&(from, number))
+        {
+            self.saw("returned by itself");
+            self.go_back(number, to);
+        }
+    }
+}

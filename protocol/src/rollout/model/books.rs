@@ -1,0 +1,213 @@
+//! The books that the oracle keeps: of what the source heard, and of what it asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use super::super::{Command, Event, OnBroken, Policy, Standing};
+use crate::id::ReleaseId;
+use crate::limits::STEP_TIMEOUT;
+use crate::name::NodeName;
+
+/// What the source could know of an agent.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard {
+    pub(super) online: bool,
+    /// When it was asked for what it has not done yet, or said last that it goes on with it.
+    pub(super) busy_since: Option<(Command, Instant)>,
+    /// What it said last that it runs.
+    pub(super) runs: Option<ReleaseId>,
+    /// It activated the release of the attempt that runs, so long ago.
+    pub(super) activated_at: Option<Instant>,
+    /// What it found then.
+    pub(super) verdict: Option<Standing>,
+    /// Whether the machine may have let it leave the attempt that runs.
+    pub(super) may_have_left: bool,
+}
+
+impl Heard {
+    pub(super) fn is_done(&mut self, command: Command) {
+        self.busy_since.take_if(|(asked, _)| *asked == command);
+    }
+}
+
+/// The books of one attempt to roll out a release; new ones with each attempt.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pub(super) heard: BTreeMap<NodeName, Heard>,
+    pub(super) target: Option<ReleaseId>,
+    /// Who was online when it began.
+    pub(super) members: BTreeSet<NodeName>,
+    /// As planned when staging ended.
+    pub(super) waves: Vec<BTreeSet<NodeName>>,
+    pub(super) asked: BTreeSet<NodeName>,
+    /// Who was asked to activate which release since it was last tried, or said that it runs it.
+    pub(super) touched: BTreeSet<(ReleaseId, NodeName)>,
+    pub(super) broken: BTreeSet<NodeName>,
+    /// What the policy was when it was found broken.
+    pub(super) on_broken: Option<OnBroken>,
+    /// Until when a restarted source keeps everyone's place.
+    pub(super) kept_until: Option<Instant>,
+}
+
+impl Books {
+    pub(super) fn source_started(&mut self, kept_until: Instant) {
+        self.kept_until = Some(kept_until);
+        for heard in self.heard.values_mut() {
+            heard.online = false;
+            heard.busy_since = None;
+        }
+    }
+
+    pub(super) fn hear(&mut self, event: &Event, now: Instant) {
+        self.pass(now);
+        let target = self.target;
+        let of = |release: &ReleaseId| target == Some(*release);
+        match event {
+            Event::Online {
+                node,
+                active,
+                standing,
+                ..
+            } => self.hear_online(node, *active, *standing, now),
+            Event::Offline { node } => {
+                let heard = self.heard.entry(node.clone()).or_default();
+                heard.online = false;
+                heard.may_have_left = true;
+            }
+            Event::Progress { node } => {
+                let heard = self.heard.entry(node.clone()).or_default();
+                heard.busy_since = heard.busy_since.map(|(command, _)| (command, now));
+            }
+            Event::Staged { node, release } => {
+                self.heard
+                    .entry(node.clone())
+                    .or_default()
+                    .is_done(Command::Push(*release));
+            }
+            Event::StepFailed {
+                node, retryable, ..
+            } => {
+                let heard = self.heard.entry(node.clone()).or_default();
+                heard.may_have_left |= !retryable;
+            }
+            Event::Activated { node, release } => {
+                let heard = self.heard.entry(node.clone()).or_default();
+                heard.is_done(Command::Activate(*release));
+                heard.runs = Some(*release);
+                if of(release) && self.asked.contains(node) && heard.activated_at.is_none() {
+                    heard.activated_at = Some(now);
+                    heard.verdict = None;
+                }
+            }
+            Event::Verified {
+                node,
+                release,
+                standing,
+            } => {
+                let heard = self.heard.entry(node.clone()).or_default();
+                if of(release) && heard.activated_at.is_some() {
+                    heard.verdict = Some(*standing);
+                    if *standing == Standing::Broken {
+                        self.broken.insert(node.clone());
+                    }
+                }
+            }
+            Event::Returned { node, from, to } => {
+                let heard = self.heard.entry(node.clone()).or_default();
+                heard.is_done(Command::Return(*to));
+                heard.runs = Some(*to);
+                if of(from) {
+                    heard.activated_at = None;
+                }
+            }
+            Event::Published { .. }
+            | Event::Enrolled { .. }
+            | Event::Removed { .. }
+            | Event::Dropped { .. }
+            | Event::Retry { .. }
+            | Event::Freeze(_)
+            | Event::Thaw => {}
+        }
+    }
+
+    fn hear_online(
+        &mut self,
+        node: &NodeName,
+        active: Option<ReleaseId>,
+        standing: Standing,
+        now: Instant,
+    ) {
+        self.touched
+            .extend(active.map(|active| (active, node.clone())));
+        let heard = self.heard.entry(node.clone()).or_default();
+        // A connection that replaces one ends it.
+        heard.may_have_left |= heard.online;
+        heard.online = true;
+        heard.busy_since = None;
+        heard.runs = active;
+        // It may run it since an earlier attempt: a restarted source cannot tell.
+        let runs = active.is_some() && active == self.target;
+        heard.activated_at = runs.then_some(now);
+        let verdict = runs && standing != Standing::Verifying;
+        heard.verdict = verdict.then_some(standing);
+        if heard.verdict == Some(Standing::Broken) && self.asked.contains(node) {
+            self.broken.insert(node.clone());
+        }
+    }
+
+    /// Who is silent for too long may be let go; who does not come back to a restarted source too.
+    pub(super) fn pass(&mut self, now: Instant) {
+        let awaited = self.kept_until.is_some_and(|until| now < until);
+        for heard in self.heard.values_mut() {
+            let silent = heard
+                .busy_since
+                .is_some_and(|(_, at)| now >= at + STEP_TIMEOUT);
+            heard.may_have_left |= silent || (!heard.online && !awaited);
+        }
+    }
+
+    pub(super) fn begin(&mut self, release: ReleaseId) {
+        self.target = Some(release);
+        self.waves.clear();
+        self.touched.retain(|(touched, node)| {
+            let runs = self.heard.get(node).and_then(|heard| heard.runs);
+            *touched != release || runs == Some(release)
+        });
+        self.asked.clear();
+        self.broken.clear();
+        self.members.clear();
+        for (node, heard) in &mut self.heard {
+            if heard.online {
+                self.members.insert(node.clone());
+            }
+            heard.may_have_left = !heard.online;
+            heard.activated_at = None;
+            heard.verdict = None;
+        }
+    }
+
+    pub(super) fn activate(&mut self, waves: &[BTreeSet<NodeName>]) {
+        self.waves = waves.to_vec();
+        for heard in self.heard.values_mut() {
+            heard.activated_at = None;
+            heard.verdict = None;
+        }
+    }
+
+    /// Who is a member for certain.
+    pub(super) fn certain(&self) -> impl Iterator<Item = &NodeName> {
+        let members = self.members.iter();
+        members.filter(|node| !self.heard.get(*node).is_none_or(|h| h.may_have_left))
+    }
+
+    /// Good, unproven, or given up as unproven.
+    pub(super) fn has_ended(&self, node: &NodeName, policy: &Policy, now: Instant) -> bool {
+        self.heard.get(node).is_some_and(|heard| {
+            let given_up = heard
+                .activated_at
+                .is_some_and(|at| now >= at + policy.verify_timeout);
+            let verdict = heard.verdict.filter(|v| *v != Standing::Verifying);
+            given_up || verdict.is_some_and(|v| v != Standing::Broken)
+        })
+    }
+}

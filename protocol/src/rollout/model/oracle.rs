@@ -1,0 +1,241 @@
+//! What holds at every moment. The oracle goes by its own books, and by what the agents truly hold
+//! and run. Of the machine it takes only what that made durable: who is a member, and of which wave.
+
+use std::collections::BTreeSet;
+
+use super::super::{Canary, Command, OnBroken, Output, RequireOnline, Saved, Standing, Step, Wave};
+use super::world::World;
+use crate::id::ReleaseId;
+use crate::name::NodeName;
+
+impl World {
+    /// Checks what the machine asks for, before it is carried out.
+    pub(super) fn check(&mut self, output: &Output) {
+        let now = self.now;
+        self.books.pass(now);
+        match output {
+            Output::Save(next) => self.check_save(next),
+            Output::Ask { node, command } => self.check_ask(node, *command),
+            Output::Started(_) => self.check_everyone_is_there(),
+            Output::Ended(outcome) => {
+                if !outcome.live && outcome.wave > 1 {
+                    self.saw("broken in a later wave");
+                }
+                if !outcome.live && outcome.wave < outcome.waves {
+                    self.saw("broken with waves to come");
+                }
+            }
+            Output::HeldBack(_) | Output::Quarantined { .. } | Output::LiveMoved(_) => {}
+        }
+    }
+
+    fn check_everyone_is_there(&mut self) {
+        if self.policy.require_online == RequireOnline::All {
+            for agent in &self.agents {
+                let there = self.books.heard.get(&agent.name).is_some_and(|h| h.online);
+                assert!(there, "a step without {}", agent.name);
+            }
+            self.saw("waits for an absent one");
+        }
+    }
+
+    fn is_held(&self, node: &NodeName, release: ReleaseId) -> bool {
+        let mut agents = self.agents.iter();
+        agents.any(|agent| agent.name == *node && agent.held.contains(&release))
+    }
+
+    /// All members stage before the first activates, waves are what the policy says, and none
+    /// begins before the one before it has ended.
+    fn check_save(&mut self, next: &Saved) {
+        for lived in &next.lived {
+            let known = next.quarantined.iter().any(|q| q.release == lived.release);
+            assert!(!known, "a quarantined release in the line of live ones");
+        }
+        self.check_live(next);
+        let Some(rollout) = &next.rollout else { return };
+        let release = rollout.target.release;
+        let before = self.saved.rollout.as_ref();
+        let before = before.filter(|before| before.target.release == release);
+        let before = before.map(|before| before.step.clone());
+        let goes_on = matches!(before, Some(Step::Stage | Step::Activate { .. }));
+        if !goes_on && !matches!(rollout.step, Step::Return { .. }) {
+            self.books.begin(release);
+        }
+        let Step::Activate { wave } = rollout.step else {
+            if matches!(before, Some(Step::Activate { .. })) {
+                self.books.on_broken = Some(self.policy.on_broken);
+            }
+            return;
+        };
+        if before.as_ref() == Some(&rollout.step) {
+            return;
+        }
+        self.check_everyone_is_there();
+        if wave == 0 {
+            let planned: BTreeSet<&NodeName> = rollout.waves.iter().flatten().collect();
+            for node in self.books.certain() {
+                assert!(planned.contains(node), "{node} was left out");
+            }
+            for node in planned {
+                let holds = self.is_held(node, release);
+                assert!(holds, "{node} has not staged when others activate");
+            }
+            self.check_plan(&rollout.waves);
+            self.books.activate(&rollout.waves);
+        }
+        self.check_waves_before(wave, rollout.waves.as_slice());
+    }
+
+    fn check_waves_before(&self, wave: usize, left: &[BTreeSet<NodeName>]) {
+        for (number, earlier) in self.books.waves.iter().enumerate().take(wave) {
+            for node in earlier {
+                let gone = left.get(number).is_none_or(|wave| !wave.contains(node));
+                let may_go = self.books.heard.get(node).is_none_or(|h| h.may_have_left);
+                let ended = self.books.has_ended(node, &self.policy, self.now);
+                assert!(
+                    ended || (gone && may_go),
+                    "{node} is not done with its wave"
+                );
+            }
+        }
+    }
+
+    fn check_plan(&mut self, waves: &[BTreeSet<NodeName>]) {
+        let members: usize = waves.iter().map(BTreeSet::len).sum();
+        let bare = |node: &NodeName| self.agents.iter().any(|a| a.bare && a.name == *node);
+        let all_bare = waves.iter().flatten().all(bare);
+        let sizes: Vec<usize> = waves.iter().map(BTreeSet::len).collect();
+        let canary = match self.policy.canary {
+            Canary::Nodes(nodes) => nodes.min(members),
+            // Of a bare node that has not said so, a server must be expected.
+            Canary::Auto if all_bare => usize::from(sizes.first() == Some(&1)),
+            Canary::Auto => members.min(1),
+        };
+        let size = match self.policy.wave {
+            Wave::All => members.max(1),
+            Wave::Nodes(nodes) => nodes,
+            Wave::Percent(percent) => (members * usize::from(percent)).div_ceil(100).max(1),
+        };
+        let mut expected = Vec::from_iter((canary > 0).then_some(canary));
+        let mut left = members - canary;
+        while left > 0 {
+            expected.push(left.min(size));
+            left -= left.min(size);
+        }
+        assert_eq!(
+            sizes, expected,
+            "waves of another size than {:?}",
+            self.policy
+        );
+        match (sizes.len(), canary) {
+            (1, _) => self.saw("one wave"),
+            (3.., _) => self.saw("more than two waves"),
+            _ => {}
+        }
+        if self.policy.canary == Canary::Auto && members > 1 {
+            self.saw(if canary == 1 {
+                "a canary of one"
+            } else {
+                "no canary without code servers"
+            });
+        }
+    }
+
+    fn check_ask(&mut self, node: &NodeName, command: Command) {
+        let quarantined = |release| self.saved.quarantined.iter().any(|q| q.release == release);
+        let release = match command {
+            Command::Activate(release) | Command::Return(release) | Command::Push(release) => {
+                assert!(!quarantined(release), "{node}: {command:?} is quarantined");
+                release
+            }
+            Command::Cancel(_) => return,
+        };
+        match command {
+            Command::Activate(_) => {
+                self.check_activate(node, release);
+                self.books.touched.insert((release, node.clone()));
+            }
+            Command::Return(_) => self.check_return(node),
+            Command::Push(_) | Command::Cancel(_) => {}
+        }
+        // Asked again after a failure it has no more time than before.
+        let heard = self.books.heard.entry(node.clone()).or_default();
+        let since = heard.busy_since.filter(|(asked, _)| *asked == command);
+        heard.busy_since = since.or(Some((command, self.now)));
+    }
+
+    /// Only what is live, or what every member has staged and in its own wave.
+    fn check_activate(&mut self, node: &NodeName, release: ReleaseId) {
+        let live = self.saved.lived.last().map(|l| l.release);
+        let Some(rollout) = self
+            .saved
+            .rollout
+            .as_ref()
+            .filter(|r| r.target.release == release)
+        else {
+            assert_eq!(live, Some(release), "{node} activates out of turn");
+            return;
+        };
+        let (Some(wave), Step::Activate { wave: current }) = (
+            self.books.waves.iter().position(|w| w.contains(node)),
+            &rollout.step,
+        ) else {
+            assert_eq!(live, Some(release), "{node} activates out of turn");
+            return;
+        };
+        assert!(wave <= *current, "{node} activates before its wave");
+        for member in self.books.waves.iter().flatten() {
+            assert!(self.is_held(member, release), "{member} has not staged");
+        }
+        self.books.asked.insert(node.clone());
+    }
+
+    /// Who was never asked to activate is not touched when others go back; nor, where the policy is
+    /// to stop, is who found it good.
+    fn check_return(&self, node: &NodeName) {
+        let agent = self.agents.iter().find(|agent| agent.name == *node);
+        let active = agent.and_then(|agent| agent.active);
+        let quarantined = |release| self.saved.quarantined.iter().any(|q| q.release == release);
+        let alone = self.saved.broken.values().any(|nodes| nodes.contains(node));
+        let mut told = self.books.touched.iter().filter(|(_, n)| n == node);
+        let touched = alone
+            || active.is_some_and(quarantined)
+            || told.any(|(release, _)| quarantined(*release));
+        assert!(touched, "{node} is touched, and was not before");
+        let back = self.saved.rollout.as_ref().filter(|r| {
+            let back = matches!(r.step, Step::Return { .. });
+            back && !r.waves.is_empty() && Some(r.target.release) == active
+        });
+        if back.is_some() && self.books.on_broken == Some(OnBroken::Stop) {
+            let heard = self.books.heard.get(node);
+            let good = heard.is_some_and(|heard| {
+                !heard.may_have_left
+                    && matches!(heard.verdict, Some(Standing::Proven | Standing::Good))
+            });
+            assert!(!good, "{node} found it good, and is made to return");
+        }
+    }
+
+    /// Live moves forward only when no member found it broken, and each has ended or left.
+    fn check_live(&mut self, next: &Saved) {
+        let live = |saved: &Saved| saved.lived.last().map(|lived| lived.release);
+        let Some(release) = live(next).filter(|_| live(next) != live(&self.saved)) else {
+            return;
+        };
+        let rollout = self.saved.rollout.as_ref();
+        if rollout.is_none_or(|rollout| rollout.target.release != release) {
+            // Back to an older one; or a rollout without members, begun and ended in one call.
+            let back = self.saved.lived.iter().any(|l| l.release == release);
+            let nobody = !self.books.heard.values().any(|heard| heard.online);
+            assert!(back || nobody, "live moves without a rollout");
+            return;
+        }
+        self.check_everyone_is_there();
+        let broken = &self.books.broken;
+        assert!(broken.is_empty(), "{broken:?} found broken what is live");
+        for node in self.books.certain() {
+            let ended = self.books.has_ended(node, &self.policy, self.now);
+            assert!(ended, "{node} has not verified what is live");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What holds when the faults have stopped and nothing moves any more: everyone is where they are
+//! to be, and no broken release is active where there is a better one.
+
+use super::super::{Lived, Standing};
+use super::agent::truth;
+use super::world::World;
+use crate::id::ReleaseId;
+
+impl World {
+    pub(super) fn check_rest(&mut self) {
+        let machine = self.machine.as_ref().expect("the source runs");
+        let saved = machine.saved();
+        assert_eq!(saved, &self.saved, "unsaved at rest");
+        assert_eq!(self.live_told, machine.live(), "untold at rest");
+        assert_eq!(saved.rollout, None, "a rollout that never ends");
+        assert_eq!(machine.view().waits_for, [], "it waits for nobody");
+        let frozen = saved.frozen.is_some();
+        assert!(
+            saved.waiting.iter().all(|w| frozen && !w.wanted),
+            "forgotten"
+        );
+        assert_eq!(machine.poll_timeout(), None, "it never comes to rest");
+        let quarantined =
+            |release: ReleaseId| saved.quarantined.iter().any(|q| q.release == release);
+        let mut seen = Vec::new();
+        for (number, agent) in self.agents.iter().enumerate() {
+            let name = &agent.name;
+            let known = &machine.nodes[name];
+            assert_eq!(
+                known.active, agent.active,
+                "{name} is elsewhere than thought"
+            );
+            let active = agent.active;
+            let stays = active.is_some_and(|active| machine.stays_on(name, active));
+            let broken = |release| machine.is_broken_on(name, release);
+            let better =
+                |lived: &Lived| agent.held.contains(&lived.release) && !broken(lived.release);
+            if stays {
+                seen.push("stays after a stop");
+                let standing = active.map(|active| truth(number, agent, active));
+                assert_ne!(
+                    standing,
+                    Some(Standing::Broken),
+                    "{name} stays on a broken one"
+                );
+                assert_eq!(
+                    active.map(quarantined),
+                    Some(true),
+                    "{name} stays on a good one"
+                );
+            } else if machine.live().is_some_and(broken) {
+                let stuck =
+                    active == machine.live() && !known.returned || active.is_some_and(quarantined);
+                assert!(
+                    !stuck || !saved.lived.iter().any(better),
+                    "{name} stays on a broken one"
+                );
+                seen.push("failed alone");
+            } else if let Some(live) = machine.live() {
+                assert_eq!(active, Some(live), "{name} is not on live");
+            } else if active.is_some_and(quarantined) {
+                seen.push("failed and stays");
+            }
+        }
+        seen.into_iter().for_each(|what| self.saw(what));
+    }
+}

@@ -1,0 +1,292 @@
+//! Time, and what happens in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::{self, Write as _};
+use std::time::{Duration, Instant};
+
+use super::super::tests::beginning;
+use super::super::{
+    Canary, Command, Event, Frozen, Intent, Machine, OnBroken, Policy, RequireOnline, Saved,
+    Standing, Wave,
+};
+use super::agent::{Agent, Work};
+use super::books::Books;
+use super::rng::Rng;
+use crate::id::ReleaseId;
+use crate::name::Text;
+use crate::release::{Seq, UnixMillis};
+
+/// Far above what a history takes.
+const STEPS_MAX: u64 = 20_000;
+
+/// What happens at some moment. A link's number is dead once the link has ended.
+#[derive(Debug, Clone)]
+pub(super) enum Happening {
+    /// The machine hears something.
+    Hear(Event, Option<u64>),
+    /// An agent reads a command.
+    Read(usize, Command, u64),
+    /// An agent is done with staging, or with finding out how a release stands.
+    Done(usize, Work, u64),
+    Connect(usize),
+    Cut(usize),
+    CrashAgent(usize),
+    CrashSource,
+    StartSource,
+    Publish,
+    Operator,
+}
+
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) now: Instant,
+    pub(super) start: Instant,
+    pub(super) faulty: bool,
+    pub(super) policy: Policy,
+    pub(super) machine: Option<Machine>,
+    pub(super) saved: Saved,
+    pub(super) agents: Vec<Agent>,
+    pub(super) links: u64,
+    steps: u64,
+    due: BTreeMap<(Instant, u64), Happening>,
+    count: u64,
+    pub(super) seq: u64,
+    /// Which rollout has begun and not ended.
+    pub(super) running: Option<ReleaseId>,
+    pub(super) books: Books,
+    /// Which agent was taken back from which release since it was last tried anew.
+    pub(super) returns: BTreeSet<(ReleaseId, usize)>,
+    /// When a release was last tried anew.
+    pub(super) anew_at: BTreeMap<ReleaseId, Instant>,
+    /// What the last `LiveMoved` said.
+    pub(super) live_told: Option<ReleaseId>,
+    /// How often the things happened that a history is to meet.
+    pub(super) seen: BTreeMap<&'static str, u64>,
+    /// Kept only when a seed is played again: it is most of the work.
+    pub(super) log: Option<String>,
+}
+
+pub(super) fn r(seq: u64) -> ReleaseId {
+    ReleaseId::of(&seq.to_be_bytes())
+}
+
+fn draw_policy(rng: &mut Rng) -> Policy {
+    Policy {
+        canary: match rng.below(5) {
+            0 | 1 => Canary::Auto,
+            n => Canary::Nodes(rng.index(usize::try_from(n).unwrap() + 1)),
+        },
+        wave: match rng.below(4) {
+            0 => Wave::All,
+            1 => Wave::Percent(u8::try_from(1 + rng.below(100)).unwrap()),
+            _ => Wave::Nodes(1 + rng.index(3)),
+        },
+        on_broken: if rng.one_in(3) {
+            OnBroken::Stop
+        } else {
+            OnBroken::Return
+        },
+        require_online: if rng.one_in(4) {
+            RequireOnline::All
+        } else {
+            RequireOnline::Any
+        },
+        verify_timeout: Duration::from_secs(10 + rng.below(60)),
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let mut rng = Rng::of(seed);
+        let now = beginning();
+        let agents = 1 + rng.below(6);
+        let policy = draw_policy(&mut rng);
+        let mut world = Self {
+            rng,
+            now,
+            start: now,
+            faulty: true,
+            policy,
+            machine: None,
+            saved: Saved::default(),
+            agents: Vec::new(),
+            links: 0,
+            steps: 0,
+            due: BTreeMap::new(),
+            count: 0,
+            // Other seeds meet other releases, good and broken.
+            seq: seed * 100,
+            running: None,
+            books: Books::default(),
+            returns: BTreeSet::new(),
+            anew_at: BTreeMap::new(),
+            live_told: None,
+            seen: BTreeMap::new(),
+            log: None,
+        };
+        let bare_fleet = world.rng.one_in(6);
+        for number in 0..agents {
+            let bare = bare_fleet || world.rng.one_in(5);
+            let returns_itself = world.rng.one_in(2);
+            let agent = Agent::new(number, bare, returns_itself, now);
+            world.agents.push(agent);
+        }
+        world.start_source();
+        world
+    }
+
+    pub(super) fn at(&mut self, at: Instant, happening: Happening) {
+        self.count += 1;
+        self.due.insert((at, self.count), happening);
+    }
+
+    pub(super) fn soon(&mut self, millis: u64, happening: Happening) {
+        let at = self.now + self.rng.millis(millis);
+        self.at(at, happening);
+    }
+
+    pub(super) fn note(&mut self, what: fmt::Arguments<'_>) {
+        let elapsed = (self.now - self.start).as_millis();
+        if let Some(log) = &mut self.log {
+            writeln!(log, "{elapsed:>8} {what}").unwrap();
+        }
+    }
+
+    pub(super) fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// The operator edits the configuration; the source reads it when it starts.
+    pub(super) fn edit_policy(&mut self) {
+        self.policy = draw_policy(&mut self.rng);
+    }
+
+    fn publish(&mut self) {
+        self.seq += 1;
+        let intent = match self.rng.below(6) {
+            0 => Intent::Held,
+            1 | 2 => Intent::Wanted,
+            _ => Intent::Watched,
+        };
+        let (release, seq) = (r(self.seq), Seq(self.seq));
+        self.hear(Event::Published {
+            release,
+            seq,
+            intent,
+        });
+    }
+
+    fn operate(&mut self) {
+        let event = match self.rng.below(4) {
+            0 => Event::Freeze(Frozen {
+                why: Text::default(),
+                by: Text::default(),
+                at: UnixMillis(0),
+                by_rollback: false,
+            }),
+            1 | 2 => Event::Thaw,
+            _ => {
+                // What is broken, and what went before: both may be asked for again.
+                let broken = self.saved.quarantined.iter().map(|q| q.release);
+                let lived = self.saved.lived.iter().map(|l| l.release);
+                let all: Vec<ReleaseId> = broken.chain(lived).collect();
+                if all.is_empty() {
+                    return;
+                }
+                let release = all[self.rng.index(all.len())];
+                Event::Retry { release }
+            }
+        };
+        self.hear(event);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        let linked = |world: &Self, link| world.agents.iter().any(|a| a.link == Some(link));
+        match happening {
+            Happening::Hear(event, link) => {
+                if link.is_none_or(|link| linked(self, link)) {
+                    self.hear(event);
+                }
+            }
+            Happening::Read(number, command, link) => {
+                if self.agents[number].link == Some(link) {
+                    self.read(number, command);
+                }
+            }
+            Happening::Done(number, work, turn) => self.done(number, work, turn),
+            Happening::Connect(number) => self.connect(number),
+            Happening::Cut(number) => self.cut(number),
+            Happening::CrashAgent(number) => {
+                self.agents[number].turn += 1;
+                if self.agents[number].standing == Standing::Verifying
+                    && let Some(release) = self.agents[number].active
+                {
+                    self.activate(number, release);
+                }
+                self.cut(number);
+            }
+            Happening::CrashSource => self.crash_source(),
+            Happening::StartSource => self.start_source(),
+            Happening::Publish => self.publish(),
+            Happening::Operator => self.operate(),
+        }
+    }
+
+    /// Runs to the next happening or timeout; false when there is none before `end`.
+    fn step(&mut self, end: Instant) -> bool {
+        let due = self.due.keys().next().map(|(at, _)| *at);
+        let timeout = self.machine.as_ref().and_then(Machine::poll_timeout);
+        let Some(at) = [due, timeout]
+            .into_iter()
+            .flatten()
+            .min()
+            .filter(|at| *at <= end)
+        else {
+            return false;
+        };
+        self.now = self.now.max(at);
+        self.steps += 1;
+        assert!(self.steps < STEPS_MAX, "it goes round in circles");
+        if timeout == Some(at) {
+            self.note(format_args!("timeout"));
+            let now = self.now;
+            if let Some(machine) = &mut self.machine {
+                machine.handle_timeout(now);
+            }
+            self.drain();
+        } else if let Some((_, happening)) = self.due.pop_first() {
+            self.happen(happening);
+        }
+        true
+    }
+
+    pub(super) fn run(&mut self) {
+        let policy = self.policy;
+        self.note(format_args!("{policy:?}"));
+        let faults_end = self.now + Duration::from_secs(240);
+        for _ in 0..=self.rng.below(12) {
+            self.soon(200_000, Happening::Publish);
+        }
+        for _ in 0..6 {
+            self.soon(230_000, Happening::Operator);
+            let number = self.rng.index(self.agents.len());
+            self.soon(230_000, Happening::Cut(number));
+            self.soon(230_000, Happening::CrashAgent(number));
+        }
+        for _ in 0..3 {
+            self.soon(230_000, Happening::CrashSource);
+        }
+        while self.step(faults_end) {}
+        self.faulty = false;
+        self.note(format_args!("no more faults"));
+        self.now = faults_end;
+        // What was refused is asked for again on a new connection only.
+        for number in 0..self.agents.len() {
+            self.cut(number);
+            self.connect(number);
+        }
+        let end = self.now + Duration::from_secs(3_600);
+        while self.step(end) {}
+        self.check_rest();
+    }
+}
