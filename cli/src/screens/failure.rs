@@ -75,7 +75,10 @@ fn whereabouts(rollout: &Rollout, outcome: &Outcome) -> String {
 
 fn details(rollout: &Rollout, outcome: &Outcome, error: &NodeError, verbose: bool) -> String {
     let node = &error.node;
-    let step = sentence(error.step.as_str());
+    let at = match (outcome.wave, outcome.waves) {
+        (Some(wave), Some(waves)) if waves > 1 => format!("wave {wave} of {waves}"),
+        _ => format!("in step {}", sentence(error.step.as_str())),
+    };
     let untouched: Vec<&NodeName> = outcome
         .nodes
         .keys()
@@ -87,10 +90,15 @@ fn details(rollout: &Rollout, outcome: &Outcome, error: &NodeError, verbose: boo
     } else {
         format!("; {} {was} not touched", listed(untouched))
     };
-    let mut lines = vec![
-        format!("  node {node}, in step {step}{others}"),
-        String::new(),
-    ];
+    // Where a rollout is to stop, who found it good stays.
+    let stay = |name: &&NodeName| outcome.nodes.get(*name) == Some(&NodeState::Behind);
+    let stay: Vec<&NodeName> = rollout.activated().filter(stay).collect();
+    let stay = match stay.len() {
+        0 => String::new(),
+        1 => format!("; {} stays on {}", listed(stay), outcome.release),
+        _ => format!("; {} stay on {}", listed(stay), outcome.release),
+    };
+    let mut lines = vec![format!("  node {node}, {at}{others}{stay}"), String::new()];
     lines.extend(
         error
             .location

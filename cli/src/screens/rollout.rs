@@ -27,6 +27,8 @@ pub struct Rollout {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Steps {
     staged: Option<Staged>,
+    /// In which wave it activates.
+    wave: Option<u32>,
     activated: Option<Activated>,
     verified: Option<Verified>,
     /// In which step it failed, and a word for how.
@@ -71,6 +73,9 @@ impl Rollout {
         let Some(node) = &event.node else { return };
         let own = event.release == Some(self.release);
         let elapsed_ms = event.elapsed_ms;
+        if own && event.wave.is_some() {
+            self.steps(node).wave = event.wave;
+        }
         match event.event {
             EventKind::NodeStaged if own => {
                 let bytes = event.bytes;
@@ -207,13 +212,20 @@ impl Steps {
         Some(word_and(&word, verified.elapsed_ms.map(time)))
     }
 
+    fn waits(&self) -> String {
+        match self.wave {
+            None | Some(0 | 1) => "waits".to_owned(),
+            Some(wave) => format!("waits for wave {wave}"),
+        }
+    }
+
     fn cells_now(&self, now: UnixMillis) -> [String; 3] {
         let or_failed = |done: Option<String>, step: &str| {
             done.or_else(|| self.failed_in(step).map(|_| "failed".to_owned()))
         };
         let stage = or_failed(self.stage(), "stage").unwrap_or_else(|| "...".to_owned());
         let activate = or_failed(self.activate(), "activate");
-        let activate = activate.or_else(|| self.staged.map(|_| "waits".to_owned()));
+        let activate = activate.or_else(|| self.staged.map(|_| self.waits()));
         let verify = if let Some((to, _)) = self.returned {
             Some(format!("back on {to}"))
         } else if let Some(kind) = self.failed_in("verify") {

@@ -57,6 +57,26 @@ fn a_broken_release_shows_the_users_own_error_and_where_the_servers_are() {
 }
 
 #[test]
+fn a_later_wave_is_named_and_who_stays_where_a_rollout_stops() {
+    let told = rollout(&[
+        activated(43, "dag-02"),
+        activated(43, "dag-01"),
+        failed(43, "dag-01", "verify"),
+        returned(42, "dag-01"),
+    ]);
+    let mut outcome = broken(&NODES);
+    (outcome.wave, outcome.waves) = (Some(2), Some(3));
+    let second_line = |outcome: &Outcome| {
+        let screen = plain(&report(&told, outcome, false).render());
+        screen.lines().nth(1).unwrap().to_owned()
+    };
+    assert_snapshot!(second_line(&outcome), @"  node dag-01, wave 2 of 3; dag-03 was not touched");
+    let dag_02 = "dag-02".parse().unwrap();
+    outcome.nodes.insert(dag_02, NodeState::Behind);
+    assert_snapshot!(second_line(&outcome), @"  node dag-01, wave 2 of 3; dag-03 was not touched; dag-02 stays on r43");
+}
+
+#[test]
 fn verbose_shows_the_whole_traceback() {
     let report = report(&first_wave(), &broken(&NODES), true);
     assert_snapshot!(plain(&report.render()), @r#"

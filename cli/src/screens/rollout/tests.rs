@@ -23,7 +23,10 @@ fn each_node_shows_its_steps_while_they_go_on() {
     let rollout = rollout(&[
         staged(42, "dag-01"),
         staged(42, "dag-02"),
-        staged(42, "dag-03"),
+        Event {
+            wave: Some(2),
+            ..staged(42, "dag-03")
+        },
         failed(42, "dag-04", "stage"),
         activated(42, "dag-01"),
         activated(42, "dag-02"),
@@ -33,12 +36,12 @@ fn each_node_shows_its_steps_while_they_go_on() {
     assert_snapshot!(rollout.going_on(UnixMillis(NOW.0 + 800)), @"
     rolling out r42
 
-      NODE    STAGE     ACTIVATE  VERIFY
-      dag-01  ok 412 B  ok 3 ms   proven 1.2s
-      dag-02  ok 412 B  ok 3 ms   ... 800 ms
-      dag-03  ok 412 B  waits
+      NODE    STAGE     ACTIVATE          VERIFY
+      dag-01  ok 412 B  ok 3 ms           proven 1.2s
+      dag-02  ok 412 B  ok 3 ms           ... 800 ms
+      dag-03  ok 412 B  waits for wave 2
       dag-04  failed
-      dag-05  ...                 offline
+      dag-05  ...                         offline
     ");
 }
 

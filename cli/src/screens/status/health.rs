@@ -23,6 +23,7 @@ pub(super) fn lines(volume: &VolumeStatus, now: UnixMillis) -> Vec<String> {
             .flat_map(|node| node_lines(node, volume, now)),
     );
     lines.extend(quarantined(volume));
+    lines.extend(stays(volume));
     lines.extend(not_live(volume));
     lines.extend(skipped(volume));
     lines.extend(volume.watch.as_ref().and_then(watch));
@@ -119,11 +120,33 @@ fn quarantined(volume: &VolumeStatus) -> impl Iterator<Item = String> {
     })
 }
 
+/// Names who was left on a broken release by a rollout that stopped there.
+fn stays(volume: &VolumeStatus) -> impl Iterator<Item = String> {
+    let newest = volume.quarantined.iter().rev().take(LISTED_MAX);
+    newest.filter_map(|entry| {
+        let seq = entry.release;
+        let stays = |node: &&NodeStatus| {
+            node.state == NodeState::Behind && node.release == Some(seq)
+        };
+        let names: Vec<_> = volume.nodes.iter().filter(stays).map(|n| &n.name).collect();
+        let stay = if names.len() == 1 { "stays" } else { "stay" };
+        (!names.is_empty()).then(|| {
+            format!("{} {stay} on {seq}, as the rollout was to stop; `codevol retry {seq}`, or push what mends it", listed(names))
+        })
+    })
+}
+
 /// Says why the newest release is not live, where nothing else does.
 fn not_live(volume: &VolumeStatus) -> Option<String> {
     let head = volume.head.filter(|head| volume.live != Some(*head))?;
     let runs = volume.rollout.as_ref().is_some_and(|r| r.release == head);
     let broken = volume.quarantined.iter().any(|entry| entry.release == head);
+    if !volume.waits_for.is_empty() {
+        let away = listed(&volume.waits_for);
+        return Some(format!(
+            "{head} waits for {away}: `require_online` is \"all\"; `codevol node rm` for one that is gone for good"
+        ));
+    }
     if runs || broken {
         return None;
     }

@@ -171,6 +171,31 @@ fn a_rollout_shows_how_far_it_is() {
 }
 
 #[test]
+fn who_is_waited_for_and_who_stays_after_a_stop_are_named() {
+    let stays = NodeStatus {
+        state: NodeState::Behind,
+        ..node("dag-01", 43)
+    };
+    let mut volume = volume(42, vec![stays, offline("dag-02", 42)]);
+    volume.head = Some(Seq(44));
+    volume.waits_for = vec!["dag-02".parse().unwrap()];
+    volume.quarantined = vec![Quarantined {
+        release: Seq(43),
+        node: "dag-02".parse().unwrap(),
+        message: text("NameError"),
+    }];
+    let shown = shown(vec![volume]);
+    let health: Vec<&str> = shown.lines().filter(|line| line.starts_with('#')).collect();
+    assert_snapshot!(health.join("\n"), @r#"
+    # Health
+    #   dag-02 has not been seen for 14m
+    #   r43 is broken on dag-02: NameError; `codevol retry r43` tries it again
+    #   dag-01 stays on r43, as the rollout was to stop; `codevol retry r43`, or push what mends it
+    #   r44 waits for dag-02: `require_online` is "all"; `codevol node rm` for one that is gone for good
+    "#);
+}
+
+#[test]
 fn a_head_that_waits_says_what_for() {
     let mut volume = volume(42, vec![node("dag-01", 42)]);
     volume.head = Some(Seq(43));
