@@ -13,6 +13,7 @@ mod large;
 mod publishing;
 mod recovery;
 mod reloading;
+mod rollout;
 mod secrets;
 mod serving;
 mod sidecar;
