@@ -25,7 +25,7 @@ impl Machine {
                 let (target, waves) = (rollout.target, rollout.waves.clone());
                 let stays = match self.policy.on_broken {
                     OnBroken::Return => BTreeSet::new(),
-                    OnBroken::Stop => self.staying(rollout, name),
+                    OnBroken::Stop => self.staying(rollout),
                 };
                 self.quarantine(release, name, stays);
                 self.take_back(target, waves, name);
@@ -40,13 +40,13 @@ impl Machine {
         }
     }
 
-    /// Returns who of a rollout's members stays on its release although `broken` found it so. Of
+    /// Returns who of a rollout's members stays on its release although one has found it broken. Of
     /// those that a restarted source waits for, it will be known when they are back.
-    fn staying(&self, rollout: &Rollout, broken: &NodeName) -> BTreeSet<NodeName> {
+    fn staying(&self, rollout: &Rollout) -> BTreeSet<NodeName> {
         let release = rollout.target.release;
         let stays = self.nodes.iter().filter(|(name, node)| {
             let runs = node.runs(release) && node.standing != Standing::Broken;
-            *name != broken && rollout.is_activating(name) && (runs || !node.online)
+            rollout.is_activating(name) && (runs || !node.online)
         });
         stays.map(|(name, _)| name.clone()).collect()
     }
