@@ -345,6 +345,13 @@ impl Machine {
         self.kept.lived.last().map(|lived| lived.release)
     }
 
+    fn lived(&self, release: ReleaseId) -> Option<&Lived> {
+        self.kept
+            .lived
+            .iter()
+            .find(|lived| lived.release == release)
+    }
+
     /// Returns what must survive a restart, as it stands.
     #[must_use]
     pub const fn saved(&self) -> &Saved {

@@ -30,12 +30,12 @@ impl Machine {
                 self.quarantine(release, name, stays);
                 self.take_back(target, waves, name);
             }
-        } else if let Some(live) = self.kept.lived.last().filter(|l| l.release == release) {
-            if live.good {
+        } else if let Some(lived) = self.lived(release).copied() {
+            if lived.good {
                 let nodes = self.kept.broken.entry(release).or_default();
                 nodes.insert(name.clone());
             } else {
-                self.live_is_broken(name, release);
+                self.lived_is_broken(name, release);
             }
         }
     }
@@ -51,9 +51,14 @@ impl Machine {
         stays.map(|(name, _)| name.clone()).collect()
     }
 
-    /// The first to verify the live release found it broken: the one before is live again.
-    fn live_is_broken(&mut self, name: &NodeName, release: ReleaseId) {
+    /// The first to verify a release in catch-up found it broken. If it is live, the one before is
+    /// again; if not, it is nothing to go back to.
+    fn lived_is_broken(&mut self, name: &NodeName, release: ReleaseId) {
+        let was_live = self.live() == Some(release);
         self.quarantine(release, name, BTreeSet::new());
+        if !was_live {
+            return;
+        }
         if self.kept.rollout.is_none() {
             let wanted = false;
             self.take_back(Waiting { release, wanted }, Vec::new(), name);

@@ -199,10 +199,9 @@ impl Machine {
         if broken {
             self.found_broken(name, release);
         } else if good
-            && let Some(live) = self.kept.lived.last_mut()
-            && live.release == release
+            && let Some(lived) = self.kept.lived.iter_mut().find(|l| l.release == release)
         {
-            live.good = true;
+            lived.good = true;
             if let Some(nodes) = self.kept.broken.get_mut(&release) {
                 nodes.remove(name);
             }

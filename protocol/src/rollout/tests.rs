@@ -860,4 +860,5 @@ fn a_retry_is_not_judged_by_what_an_absent_node_knew_before() {
     assert_eq!(bench.saved.quarantined, []);
 }
 
+mod fallback;
 mod waves;
