@@ -7,6 +7,8 @@ use crate::name::Text;
 use crate::release::UnixMillis;
 
 const VERIFY: Duration = Duration::from_secs(65);
+/// Far more than falls due in any of these tests.
+const DUE_MAX: u32 = 1_000;
 /// All members in one wave.
 const AT_ONCE: Policy = Policy {
     canary: Canary::Nodes(0),
@@ -141,7 +143,10 @@ impl Bench {
     /// Lets time pass, and the machine do what falls due.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
+        let mut due = 0;
         while let Some(at) = self.machine.poll_timeout().filter(|at| *at <= end) {
+            due += 1;
+            assert!(due < DUE_MAX, "what is due stays due");
             self.now = self.now.max(at);
             self.machine.handle_timeout(self.now);
             self.drain();

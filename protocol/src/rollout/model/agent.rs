@@ -22,12 +22,14 @@ pub(super) struct Agent {
     pub(super) name: NodeName,
     /// It has no code server.
     pub(super) bare: bool,
-    /// It goes back by itself from what it finds broken, before anybody says so.
+    /// It goes back by itself, unasked, from what it was told to activate and finds broken.
     pub(super) returns_itself: bool,
     pub(super) link: Option<u64>,
     pub(super) held: BTreeSet<ReleaseId>,
     pub(super) active: Option<ReleaseId>,
     pub(super) was: Option<ReleaseId>,
+    /// `active` was put back: it does not go back from there by itself.
+    pub(super) put_back: bool,
     pub(super) standing: Standing,
     /// Grows with each activation and crash: what began before counts no more.
     pub(super) turn: u64,
@@ -46,6 +48,7 @@ impl Agent {
             held: BTreeSet::new(),
             active: None,
             was: None,
+            put_back: false,
             standing: Standing::Unproven,
             turn: 0,
             read_at: now,
@@ -139,10 +142,12 @@ impl World {
             Command::Activate(release) => {
                 assert!(self.agents[number].held.contains(&release));
                 self.activate(number, release);
+                self.agents[number].put_back = false;
                 self.report(number, Event::Activated { node, release });
             }
             Command::Return(to) => {
                 assert!(self.agents[number].held.contains(&to));
+                self.check_told_once(number, to);
                 self.go_back(number, to);
                 let turn = self.agents[number].turn;
                 self.soon(500, Happening::Done(number, Work::Verify(to), turn));
@@ -151,18 +156,26 @@ impl World {
         }
     }
 
+    /// Nobody is told twice to leave a release.
+    fn check_told_once(&mut self, number: usize, to: ReleaseId) {
+        let agent = &self.agents[number];
+        let Some(from) = agent.active.filter(|from| *from != to) else {
+            return;
+        };
+        // One that was asked for just before the release is tried anew may still come.
+        let anew = self.anew_at.get(&from).copied().unwrap_or(self.start);
+        if self.now > anew + Duration::from_secs(1) {
+            let first = self.told_back.insert((from, number));
+            assert!(first, "{} flaps", self.agents[number].name);
+        }
+    }
+
     fn go_back(&mut self, number: usize, to: ReleaseId) {
         let node = self.agents[number].name.clone();
         let from = self.agents[number].active.unwrap_or(to);
         if from != to {
-            // One that was asked for just before the release is tried anew may still come.
-            let anew = self.anew_at.get(&from).copied().unwrap_or(self.start);
-            if self.now > anew + Duration::from_secs(1) {
-                let first = self.returns.insert((from, number));
-                // Who goes back by itself may have done so while nobody heard it.
-                assert!(first || self.agents[number].returns_itself, "{node} flaps");
-            }
             self.activate(number, to);
+            self.agents[number].put_back = true;
         }
         self.report(number, Event::Returned { node, from, to });
     }
@@ -210,7 +223,8 @@ impl World {
         if let Some(to) = to
             && broken
             && agent.returns_itself
-            && !self.returns.contains(&(from, number))
+            && !agent.put_back
+            && self.left.insert((from, number))
         {
             self.saw("returned by itself");
             self.go_back(number, to);

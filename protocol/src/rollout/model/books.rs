@@ -43,8 +43,14 @@ pub(super) struct Books {
     /// Who was asked to activate which release since it was last tried, or said that it runs it.
     pub(super) touched: BTreeSet<(ReleaseId, NodeName)>,
     pub(super) broken: BTreeSet<NodeName>,
+    /// Who found which release broken since it was last tried anew, whatever it was then.
+    pub(super) verdicts: BTreeSet<(ReleaseId, NodeName)>,
     /// What the policy was when it was found broken.
     pub(super) on_broken: Option<OnBroken>,
+    /// Which releases a rollout stopped at since live moved last: some may stay on those.
+    pub(super) stopped: BTreeSet<ReleaseId>,
+    /// When the rollout moved last, or a node said something new.
+    pub(super) moved_at: Option<Instant>,
     /// Until when a restarted source keeps everyone's place.
     pub(super) kept_until: Option<Instant>,
 }
@@ -52,10 +58,15 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn source_started(&mut self, kept_until: Instant) {
         self.kept_until = Some(kept_until);
+        self.moved_at = Some(kept_until);
         for heard in self.heard.values_mut() {
             heard.online = false;
             heard.busy_since = None;
         }
+    }
+
+    pub(super) fn moves(&mut self, now: Instant) {
+        self.moved_at = self.moved_at.max(Some(now));
     }
 
     pub(super) fn hear(&mut self, event: &Event, now: Instant) {
@@ -104,6 +115,7 @@ impl Books {
                 release,
                 standing,
             } => {
+                self.judge(node, *release, *standing);
                 let heard = self.heard.entry(node.clone()).or_default();
                 if of(release) && heard.activated_at.is_some() {
                     heard.verdict = Some(*standing);
@@ -150,9 +162,28 @@ impl Books {
         heard.activated_at = runs.then_some(now);
         let verdict = runs && standing != Standing::Verifying;
         heard.verdict = verdict.then_some(standing);
-        if heard.verdict == Some(Standing::Broken) && self.asked.contains(node) {
+        let broken = heard.verdict == Some(Standing::Broken);
+        if broken && self.asked.contains(node) {
             self.broken.insert(node.clone());
         }
+        if let Some(active) = active {
+            self.judge(node, active, standing);
+        }
+    }
+
+    fn judge(&mut self, node: &NodeName, release: ReleaseId, standing: Standing) {
+        let runs = self.heard.get(node).and_then(|heard| heard.runs);
+        if runs != Some(release) {
+            return;
+        }
+        let verdict = (release, node.clone());
+        match standing {
+            Standing::Broken => self.verdicts.insert(verdict),
+            Standing::Verifying | Standing::Unproven => return,
+            Standing::Good | Standing::Proven | Standing::Activated => {
+                self.verdicts.remove(&verdict)
+            }
+        };
     }
 
     /// Who is silent for too long may be let go; who does not come back to a restarted source too.

@@ -3,9 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::super::{Canary, Command, OnBroken, Output, RequireOnline, Saved, Standing, Step, Wave};
+use super::super::{
+    Canary, Command, OnBroken, Output, RequireOnline, Rollout, Saved, Standing, Step, Wave,
+};
+use super::agent::Agent;
 use super::world::World;
 use crate::id::ReleaseId;
+use crate::limits::STEP_TIMEOUT;
 use crate::name::NodeName;
 
 impl World {
@@ -52,6 +56,10 @@ impl World {
             assert!(!known, "a quarantined release in the line of live ones");
         }
         self.check_live(next);
+        if next.rollout != self.saved.rollout {
+            self.books.moves(self.now);
+        }
+        self.check_stop(next);
         let Some(rollout) = &next.rollout else { return };
         let release = rollout.target.release;
         let before = self.saved.rollout.as_ref();
@@ -84,6 +92,43 @@ impl World {
             self.books.activate(&rollout.waves);
         }
         self.check_waves_before(wave, rollout.waves.as_slice());
+    }
+
+    /// Notes where a rollout was to stop. Once live has moved there is a better place to be.
+    fn check_stop(&mut self, next: &Saved) {
+        let live = |saved: &Saved| saved.lived.last().map(|lived| lived.release);
+        if live(next) != live(&self.saved) {
+            self.books.stopped.clear();
+        }
+        let activating = self.saved.rollout.as_ref().filter(|rollout| {
+            let found = next.quarantined.iter().map(|q| q.release);
+            matches!(rollout.step, Step::Activate { .. })
+                && found.clone().any(|found| found == rollout.target.release)
+        });
+        if self.policy.on_broken == OnBroken::Stop {
+            let stopped = activating.map(|rollout| rollout.target.release);
+            self.books.stopped.extend(stopped);
+        }
+    }
+
+    /// No rollout stands still for longer than a step and a verdict may take, whatever a node keeps to
+    /// itself; unless one is away that it must wait for.
+    pub(super) fn check_it_moves(&self) {
+        let all = self.policy.require_online == RequireOnline::All;
+        let is_away = |agent: &Agent| {
+            let heard = self.books.heard.get(&agent.name);
+            heard.is_none_or(|heard| !heard.online)
+        };
+        let goes_back = |rollout: &Rollout| matches!(rollout.step, Step::Return { .. });
+        let may_wait = all && self.agents.iter().any(is_away);
+        let runs = self.saved.rollout.as_ref();
+        if let Some(rollout) = runs.filter(|rollout| !may_wait || goes_back(rollout))
+            && let Some(at) = self.books.moved_at
+            && self.machine.is_some()
+        {
+            let patience = STEP_TIMEOUT + self.policy.verify_timeout;
+            assert!(self.now <= at + patience, "it stands still: {rollout:?}");
+        }
     }
 
     fn check_waves_before(&self, wave: usize, left: &[BTreeSet<NodeName>]) {
@@ -155,7 +200,7 @@ impl World {
                 self.check_activate(node, release);
                 self.books.touched.insert((release, node.clone()));
             }
-            Command::Return(_) => self.check_return(node),
+            Command::Return(_) => self.check_return(node, release),
             Command::Push(_) | Command::Cancel(_) => {}
         }
         // Asked again after a failure it has no more time than before.
@@ -192,7 +237,12 @@ impl World {
 
     /// Who was never asked to activate is not touched when others go back; nor, where the policy is
     /// to stop, is who found it good.
-    fn check_return(&self, node: &NodeName) {
+    fn check_return(&self, node: &NodeName, to: ReleaseId) {
+        let verdict = (to, node.clone());
+        assert!(
+            !self.books.verdicts.contains(&verdict),
+            "{node} is to return to what it found broken"
+        );
         let agent = self.agents.iter().find(|agent| agent.name == *node);
         let active = agent.and_then(|agent| agent.active);
         let quarantined = |release| self.saved.quarantined.iter().any(|q| q.release == release);

@@ -35,30 +35,32 @@ impl World {
             let broken = |release| machine.is_broken_on(name, release);
             let better =
                 |lived: &Lived| agent.held.contains(&lived.release) && !broken(lived.release);
+            let on_quarantined = active.is_some_and(quarantined);
+            if on_quarantined && !stays {
+                let nowhere = !saved.lived.iter().any(better);
+                assert!(nowhere, "{name} stays on a quarantined one");
+            }
             if stays {
                 seen.push("stays after a stop");
+                let stopped = active.is_some_and(|active| self.books.stopped.contains(&active));
+                assert!(
+                    stopped,
+                    "{name} stays where no rollout stopped since live moved"
+                );
                 let standing = active.map(|active| truth(number, agent, active));
                 assert_ne!(
                     standing,
                     Some(Standing::Broken),
                     "{name} stays on a broken one"
                 );
-                assert_eq!(
-                    active.map(quarantined),
-                    Some(true),
-                    "{name} stays on a good one"
-                );
             } else if machine.live().is_some_and(broken) {
-                let stuck =
-                    active == machine.live() && !known.returned || active.is_some_and(quarantined);
-                assert!(
-                    !stuck || !saved.lived.iter().any(better),
-                    "{name} stays on a broken one"
-                );
+                let stuck = active == machine.live() && !known.returned;
+                let nowhere = !saved.lived.iter().any(better);
+                assert!(!stuck || nowhere, "{name} stays on a broken one");
                 seen.push("failed alone");
             } else if let Some(live) = machine.live() {
                 assert_eq!(active, Some(live), "{name} is not on live");
-            } else if active.is_some_and(quarantined) {
+            } else if on_quarantined {
                 seen.push("failed and stays");
             }
         }

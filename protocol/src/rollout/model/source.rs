@@ -60,6 +60,9 @@ impl World {
             self.try_anew(&[*release]);
         }
         let now = self.now;
+        if !matches!(event, Event::StepFailed { .. }) {
+            self.books.moves(now);
+        }
         self.books.hear(&event, now);
         if let Some(machine) = &mut self.machine {
             machine.handle(event, now);
@@ -71,7 +74,11 @@ impl World {
         for release in releases {
             self.anew_at.insert(*release, self.now);
         }
-        self.returns.retain(|(from, _)| !releases.contains(from));
+        self.told_back.retain(|(from, _)| !releases.contains(from));
+        self.left.retain(|(from, _)| !releases.contains(from));
+        self.books
+            .verdicts
+            .retain(|(found, _)| !releases.contains(found));
     }
 
     pub(super) fn drain(&mut self) {

@@ -54,8 +54,10 @@ pub(super) struct World {
     /// Which rollout has begun and not ended.
     pub(super) running: Option<ReleaseId>,
     pub(super) books: Books,
-    /// Which agent was taken back from which release since it was last tried anew.
-    pub(super) returns: BTreeSet<(ReleaseId, usize)>,
+    /// Which agent was told to leave which release since it was last tried anew.
+    pub(super) told_back: BTreeSet<(ReleaseId, usize)>,
+    /// Which agent left which release by itself since then.
+    pub(super) left: BTreeSet<(ReleaseId, usize)>,
     /// When a release was last tried anew.
     pub(super) anew_at: BTreeMap<ReleaseId, Instant>,
     /// What the last `LiveMoved` said.
@@ -118,7 +120,8 @@ impl World {
             seq: seed * 100,
             running: None,
             books: Books::default(),
-            returns: BTreeSet::new(),
+            told_back: BTreeSet::new(),
+            left: BTreeSet::new(),
             anew_at: BTreeMap::new(),
             live_told: None,
             seen: BTreeMap::new(),
@@ -247,6 +250,7 @@ impl World {
         self.now = self.now.max(at);
         self.steps += 1;
         assert!(self.steps < STEPS_MAX, "it goes round in circles");
+        self.check_it_moves();
         if timeout == Some(at) {
             self.note(format_args!("timeout"));
             let now = self.now;
