@@ -354,6 +354,16 @@ fn with_all_required_no_wave_begins_and_live_stays_while_one_is_away() {
 }
 
 #[test]
+fn with_all_required_a_broken_release_is_taken_back_although_one_is_away() {
+    let mut bench = Bench::proven(ALL_ONLINE, &["a", "b"]);
+    bench.activated("a", 2);
+    bench.offline("b");
+    bench.take();
+    bench.breaks("a");
+    assert!(bench.ended().returned);
+}
+
+#[test]
 fn with_all_required_a_restarted_source_waits_for_those_that_were_there() {
     let mut bench = Bench::with(ALL_ONLINE);
     for node in ["a", "b"] {
