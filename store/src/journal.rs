@@ -4,9 +4,11 @@
 //! chain anew.
 //!
 //! `journal.jsonl` is appended to; when full it becomes `journal-000000000123.jsonl` after its last
-//! line's number, and the chain goes on in a new one. Older files may be carried off, oldest first.
+//! line's number, and the chain goes on in a new one. So many of these are kept; older ones may also
+//! be carried off, oldest first.
 
 mod line;
+mod read;
 #[cfg(test)]
 mod tests;
 
@@ -18,12 +20,16 @@ use rustix::fs;
 
 use self::line::Chain;
 pub use self::line::{Event, Line};
+pub use self::read::{Found, Reader};
+use self::read::{check_torn, split_torn};
 use crate::dir::{Dir, DirError};
 
 const CURRENT: &str = "journal.jsonl";
 const MODE: u32 = 0o600;
 /// A file that is as large is put aside; it holds the longest line several times.
 const FILE_BYTES_MAX: u64 = 8 << 20;
+/// How many files that were put aside are kept.
+const FILES_ASIDE_MAX: usize = 16;
 
 /// The journal of one daemon, open to append.
 #[derive(Debug)]
@@ -37,6 +43,7 @@ pub struct Journal {
     chain: Chain,
     cut_bytes: u64,
     file_bytes_max: u64,
+    files_aside_max: usize,
 }
 
 /// A line that is not what was written, or not where it was written.
@@ -73,19 +80,19 @@ impl Journal {
     /// When a file cannot be used or the last whole line is damaged. Lines before it are checked by
     /// [`Self::verify`] alone.
     pub fn open(dir: &Dir) -> Result<Self, JournalError> {
-        Self::open_bounded(dir, FILE_BYTES_MAX)
+        Self::open_bounded(dir, FILE_BYTES_MAX, FILES_ASIDE_MAX)
     }
 
-    fn open_bounded(dir: &Dir, file_bytes_max: u64) -> Result<Self, JournalError> {
+    fn open_bounded(
+        dir: &Dir,
+        file_bytes_max: u64,
+        files_aside_max: usize,
+    ) -> Result<Self, JournalError> {
         let file = dir.append_file(CURRENT, MODE)?;
         let bytes = dir.read(CURRENT, FILE_BYTES_MAX)?;
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |last| last + 1);
-        let (lines, torn) = bytes.split_at(whole);
+        let (lines, torn) = split_torn(&bytes);
         let last = last_line(CURRENT, lines)?;
-        check_torn(lines, torn)?;
+        check_torn(split_lines(lines).count() as u64, torn)?;
         let mut chain = last.as_ref().map(Chain::after);
         if chain.is_none()
             && let Some(file) = files(dir)?.iter().rev().nth(1)
@@ -101,6 +108,7 @@ impl Journal {
             chain: chain.unwrap_or_else(Chain::start),
             cut_bytes: torn.len() as u64,
             file_bytes_max,
+            files_aside_max,
         };
         journal.clean()?;
         journal.sync()?;
@@ -147,23 +155,12 @@ impl Journal {
     /// # Errors
     /// With the first line that is damaged or out of place.
     pub fn verify(&self) -> Result<u64, JournalError> {
-        let mut chain = None;
-        let mut count = 0;
-        for file in files(&self.dir)? {
-            let bytes = self.dir.read(&file, FILE_BYTES_MAX)?;
-            let mut number = 0;
-            for text in split_lines(&bytes) {
-                number += 1;
-                let line = check(text, chain.as_ref()).map_err(|why| bad(&file, number, why))?;
-                chain = Some(Chain::after(&line));
-            }
-            count += number;
-            if file == CURRENT && chain.as_ref().map_or(0, |chain| chain.seq) < self.chain.seq {
-                let why = "the lines after it are gone";
-                return Err(bad(&file, number, why).into());
-            }
+        let found = Reader::new(self.dir.try_clone()?).read(drop)?;
+        if found.last.unwrap_or_default() < self.chain.seq {
+            let why = "the lines after it are gone";
+            return Err(bad(CURRENT, found.newest_lines, why).into());
         }
-        Ok(count)
+        Ok(found.lines)
     }
 
     /// Returns the newest lines, at most so many, oldest first.
@@ -205,7 +202,13 @@ impl Journal {
         }
         self.file = self.dir.append_file(CURRENT, MODE)?;
         self.bytes = 0;
-        self.dir.sync()
+        self.dir.sync()?;
+        let aside = names_aside(&self.dir)?;
+        let kept = aside.len().min(self.files_aside_max);
+        for name in aside.iter().take(aside.len() - kept) {
+            self.dir.remove_file(name)?;
+        }
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), DirError> {
@@ -215,13 +218,19 @@ impl Journal {
 
 /// Returns the files of the journal, oldest first; the one that is appended to comes last.
 fn files(dir: &Dir) -> Result<Vec<String>, DirError> {
-    let mut files: Vec<String> = Vec::new();
-    for (name, _) in dir.entries()? {
-        let aside = |name: &&str| name.starts_with("journal-") && name.ends_with(".jsonl");
-        files.extend(name.to_str().filter(aside).map(str::to_owned));
-    }
+    let mut files = names_aside(dir)?;
     files.push(CURRENT.to_owned());
     Ok(files)
+}
+
+/// Returns the files that were put aside, oldest first.
+fn names_aside(dir: &Dir) -> Result<Vec<String>, DirError> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, _) in dir.entries()? {
+        let aside = |name: &&str| name.starts_with("journal-") && name.ends_with(".jsonl");
+        names.extend(name.to_str().filter(aside).map(str::to_owned));
+    }
+    Ok(names)
 }
 
 /// Splits whole lines; what follows the last newline counts as one more.
@@ -238,30 +247,6 @@ fn last_line(file: &str, lines: &[u8]) -> Result<Option<Line>, BadLine> {
     Line::read(text)
         .map(Some)
         .map_err(|why| bad(file, index as u64 + 1, why))
-}
-
-/// A line that was cut short ends early. One that is whole up to its newline was damaged there, and
-/// whoever wrote it was told that it is durable.
-fn check_torn(lines: &[u8], torn: &[u8]) -> Result<(), BadLine> {
-    let whole = torn
-        .split_last()
-        .is_some_and(|(_, text)| Line::read(text).is_ok());
-    if whole {
-        let number = split_lines(lines).count() as u64 + 1;
-        return Err(bad(CURRENT, number, "its newline is another byte"));
-    }
-    Ok(())
-}
-
-fn check(text: &[u8], chain: Option<&Chain>) -> Result<Line, &'static str> {
-    let line = Line::read(text)?;
-    match chain {
-        Some(chain) => chain.check(&line)?,
-        None if line.seq == 1 => Chain::start().check(&line)?,
-        // The files before it were carried off.
-        None => {}
-    }
-    Ok(line)
 }
 
 fn bad(file: &str, line: u64, why: &'static str) -> BadLine {

@@ -22,8 +22,15 @@ pub struct Recorder {
 }
 
 #[derive(Debug)]
+enum Order {
+    Append(Timestamp, Box<Event>),
+    /// Says that what was ordered before is done.
+    Tell(SyncSender<()>),
+}
+
+#[derive(Debug)]
 struct Inner {
-    sender: Option<SyncSender<(Timestamp, Event)>>,
+    sender: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -33,13 +40,19 @@ impl Recorder {
     /// # Errors
     /// When the system gives no thread.
     pub fn start(mut journal: Journal) -> std::io::Result<Self> {
-        let (sender, lines) = mpsc::sync_channel::<(Timestamp, Event)>(WAITING_MAX);
+        let (sender, lines) = mpsc::sync_channel::<Order>(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
-                for (at, event) in lines {
-                    if let Err(cause) = journal.append(at, event) {
-                        error!(error = %Chain(&cause), "cannot write the journal");
+                for order in lines {
+                    match order {
+                        Order::Append(at, event) => {
+                            if let Err(cause) = journal.append(at, *event) {
+                                error!(error = %Chain(&cause), "cannot write the journal");
+                            }
+                        }
+                        // Who asked may have gone.
+                        Order::Tell(written) => written.send(()).unwrap_or_default(),
                     }
                 }
             })?;
@@ -55,9 +68,21 @@ impl Recorder {
     /// Records what happened, now.
     pub fn record(&self, event: Event) {
         if let Some(sender) = &self.inner.sender
-            && sender.send((Timestamp::now(), event)).is_err()
+            && sender
+                .send(Order::Append(Timestamp::now(), Box::new(event)))
+                .is_err()
         {
             error!("journal's thread is gone");
+        }
+    }
+
+    /// Blocks until all that was recorded before is durable, or the thread is gone.
+    pub fn wait(&self) {
+        let (written, done) = mpsc::sync_channel(1);
+        if let Some(sender) = &self.inner.sender
+            && sender.send(Order::Tell(written)).is_ok()
+        {
+            done.recv().unwrap_or_default();
         }
     }
 }

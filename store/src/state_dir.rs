@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use codevol_protocol::name::VolumeName;
 
 use crate::dir::{Dir, DirError};
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Reader};
 use crate::lock::{Lock, LockError};
 use crate::recorder::Recorder;
 
@@ -81,6 +81,14 @@ impl StateDir {
         &self.journal
     }
 
+    /// Returns the journal to read; what was recorded a moment ago may not be there yet.
+    ///
+    /// # Errors
+    /// When its directory cannot be opened.
+    pub fn journal_reader(&self) -> Result<Reader, DirError> {
+        Ok(Reader::new(self.dir.open_dir(JOURNAL)?))
+    }
+
     /// Returns where the folder of a volume is, for what cannot go by its descriptor.
     #[must_use]
     pub fn volume_path(&self, name: &VolumeName) -> PathBuf {
@@ -95,5 +103,23 @@ impl StateDir {
         Ok(self
             .dir
             .ensure_dir(&format!("{VOLUMES}/{name}"), DIR_MODE)?)
+    }
+}
+
+/// Returns where the journal of a STATE lies.
+#[must_use]
+pub fn journal_path(state: &Path) -> PathBuf {
+    state.join(JOURNAL)
+}
+
+/// Opens the journal of a STATE to read it, whether or not a daemon uses that; nothing where none
+/// was begun.
+///
+/// # Errors
+/// When a directory cannot be opened.
+pub fn open_journal(state: &Path) -> Result<Option<Reader>, DirError> {
+    match Dir::open(state)?.open_dir(JOURNAL) {
+        Err(error) if error.is_not_found() => Ok(None),
+        opened => Ok(Some(Reader::new(opened?))),
     }
 }

@@ -168,7 +168,7 @@ fn a_line_that_was_taken_out_or_put_in_is_noticed() {
 fn the_chain_is_carried_from_file_to_file() {
     let temp = tempfile::tempdir().unwrap();
     let dir = Dir::open(temp.path()).unwrap();
-    let mut journal = Journal::open_bounded(&dir, 1_500).unwrap();
+    let mut journal = Journal::open_bounded(&dir, 1_500, 16).unwrap();
     for n in 1..=20 {
         assert_eq!(journal.append(at(1), event("x")).unwrap(), n);
     }
@@ -186,7 +186,7 @@ fn the_chain_is_carried_from_file_to_file() {
     // Killed between the two steps of a rotation.
     let aside = format!("journal-{:012}.jsonl", 20);
     dir.rename(CURRENT, &dir, &aside).unwrap();
-    let mut journal = Journal::open_bounded(&dir, 1_500).unwrap();
+    let mut journal = Journal::open_bounded(&dir, 1_500, 16).unwrap();
     assert_eq!(journal.verify().unwrap(), 20);
     assert_eq!(journal.append(at(1), event("x")).unwrap(), 21);
     // The oldest file was carried off; then one in the middle.
@@ -215,4 +215,118 @@ fn the_longest_event_fits_a_line() {
     longest.actor = Text::cut("\u{1}".repeat(1 << 20));
     journal.append(at(1), longest.clone()).unwrap();
     assert_eq!(journal.tail(1).unwrap()[0].event, longest);
+}
+
+fn read(temp: &tempfile::TempDir) -> Result<(Found, Vec<u64>), JournalError> {
+    let mut seqs = Vec::new();
+    let reader = Reader::new(Dir::open(temp.path()).unwrap());
+    let found = reader.read(|line| seqs.push(line.seq))?;
+    Ok((found, seqs))
+}
+
+/// A journal of 20 lines in several files, and the names of these.
+fn rotated(files_aside_max: usize) -> (tempfile::TempDir, Journal, Vec<String>) {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = Dir::open(temp.path()).unwrap();
+    let mut journal = Journal::open_bounded(&dir, 1_500, files_aside_max).unwrap();
+    for n in 1..=20 {
+        assert_eq!(journal.append(at(1), event("x")).unwrap(), n);
+    }
+    let files = files(&dir).unwrap();
+    (temp, journal, files)
+}
+
+#[test]
+fn only_so_many_files_are_kept_and_what_is_missing_is_said() {
+    let (temp, journal, files) = rotated(2);
+    assert_eq!(files.len(), 3, "{files:?}");
+    let (found, seqs) = read(&temp).unwrap();
+    let first = seqs[0];
+    assert!(first > 1, "{seqs:?}");
+    assert_eq!(seqs, (first..=20).collect::<Vec<_>>());
+    assert_eq!((found.first, found.last), (Some(first), Some(20)));
+    assert_eq!((found.files, found.lines), (3, 21 - first));
+    assert_eq!(journal.verify().unwrap(), found.lines);
+    let whole = read(&rotated(16).0).unwrap().0;
+    assert_eq!((whole.first, whole.lines), (Some(1), 20));
+}
+
+#[test]
+fn damage_in_any_file_is_named_with_that_file() {
+    let (temp, _journal, files) = rotated(16);
+    for name in &files {
+        let path = temp.path().join(name);
+        let whole = std::fs::read(&path).unwrap();
+        let mut number = 1;
+        for (at, byte) in whole.iter().enumerate() {
+            let file = OpenOptions::new().write(true).open(&path).unwrap();
+            file.write_all_at(&[byte ^ 1], at as u64).unwrap();
+            let JournalError::Bad(bad) = read(&temp).unwrap_err() else {
+                panic!("{name}: byte {at} is no bad line");
+            };
+            assert_eq!((&bad.file, bad.line), (name, number), "byte {at}: {bad}");
+            file.write_all_at(&[*byte], at as u64).unwrap();
+            number += u64::from(*byte == b'\n');
+        }
+    }
+    assert_eq!(read(&temp).unwrap().0.lines, 20);
+}
+
+#[test]
+fn files_that_are_swapped_or_cut_short_are_named() {
+    let (temp, _journal, files) = rotated(16);
+    let path = |index: usize| temp.path().join(&files[index]);
+    let aside = temp.path().join("elsewhere");
+    let swap = |(a, b): (usize, usize)| {
+        std::fs::rename(path(a), &aside).unwrap();
+        std::fs::rename(path(b), path(a)).unwrap();
+        std::fs::rename(&aside, path(b)).unwrap();
+    };
+    swap((1, 2));
+    let error = read(&temp).unwrap_err();
+    assert!(error.to_string().contains(&files[1]), "{error}");
+    assert_eq!(bad_line(&error), 1);
+    swap((1, 2));
+    let whole = std::fs::read(path(1)).unwrap();
+    let write = |bytes: &[u8]| {
+        let options = OpenOptions::new().write(true).truncate(true).open(path(1));
+        options.unwrap().write_all_at(bytes, 0).unwrap();
+    };
+    write(&whole[..whole.len() - 1]);
+    let error = read(&temp).unwrap_err();
+    assert!(error.to_string().contains("cut short"), "{error}");
+    // Without its last line, the first one of the next file has another one before it.
+    let end = whole[..whole.len() - 1].iter().rposition(|b| *b == b'\n');
+    write(&whole[..=end.unwrap()]);
+    let error = read(&temp).unwrap_err();
+    assert!(error.to_string().contains(&files[2]), "{error}");
+    assert_eq!(bad_line(&error), 1);
+}
+
+#[test]
+fn a_line_that_is_being_written_is_no_damage() {
+    let (temp, mut journal) = filled(2);
+    journal.file.write_all(b"{\"at\":\"19").unwrap();
+    let (found, seqs) = read(&temp).unwrap();
+    assert_eq!(seqs, [1, 2]);
+    assert_eq!(found.cut_bytes, 9);
+}
+
+#[test]
+fn a_journal_is_read_while_it_is_appended_to_and_put_aside() {
+    let temp = tempfile::tempdir().unwrap();
+    let dir = Dir::open(temp.path()).unwrap();
+    let mut journal = Journal::open_bounded(&dir, 1_500, 4).unwrap();
+    let writer = std::thread::spawn(move || {
+        for _ in 0..300 {
+            journal.append(at(1), event("x")).unwrap();
+        }
+    });
+    while !writer.is_finished() {
+        let (_, seqs) = read(&temp).unwrap();
+        let next = seqs.iter().skip(1).zip(&seqs).all(|(b, a)| *b == a + 1);
+        assert!(next, "{seqs:?}");
+    }
+    writer.join().unwrap();
+    assert_eq!(read(&temp).unwrap().0.last, Some(300));
 }

@@ -1,0 +1,160 @@
+//! Reading a journal, all files of it, whether or not its daemon appends to it meanwhile.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+
+use super::line::Chain;
+use super::{BadLine, CURRENT, FILE_BYTES_MAX, JournalError, Line, bad, names_aside, split_lines};
+use crate::dir::{Dir, DirError};
+
+/// The journal of a daemon, open to read.
+#[derive(Debug)]
+pub struct Reader {
+    dir: Dir,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    /// How many files there are.
+    pub files: u64,
+    /// How many lines they have.
+    pub lines: u64,
+    /// The number of the first line: more than 1 where the oldest files are gone.
+    pub first: Option<u64>,
+    /// The number of the last line.
+    pub last: Option<u64>,
+    /// The bytes of a last line that was cut short: nobody was told that it is durable.
+    pub cut_bytes: u64,
+    /// How many lines the newest file has.
+    pub(super) newest_lines: u64,
+}
+
+impl Reader {
+    /// Reads the journal that lies in a directory.
+    #[must_use]
+    pub const fn new(dir: Dir) -> Self {
+        Self { dir }
+    }
+
+    /// Reads every line, oldest first, and checks that they are one chain. Where the oldest files
+    /// are gone, the first line that is left is believed. Lines that are cut off the end leave a
+    /// chain that is whole: only who knows how long it was can miss them.
+    ///
+    /// # Errors
+    /// With the first line that is damaged or out of place, when those before it were handed out.
+    pub fn read(&self, mut each: impl FnMut(Line)) -> Result<Found, JournalError> {
+        let mut found = Found::default();
+        let mut chain = None;
+        for (name, file) in self.open()? {
+            found.files += 1;
+            let is_newest = name == CURRENT;
+            let bytes = read_whole(&name, file)?;
+            let (whole, torn) = split_torn(&bytes);
+            let mut number = 0;
+            for text in split_lines(whole) {
+                number += 1;
+                let line = check(text, chain.as_ref()).map_err(|why| bad(&name, number, why))?;
+                chain = Some(Chain::after(&line));
+                found.first.get_or_insert(line.seq);
+                found.last = Some(line.seq);
+                each(line);
+            }
+            found.lines += number;
+            if is_newest {
+                check_torn(number, torn)?;
+                found.cut_bytes = torn.len() as u64;
+                found.newest_lines = number;
+            } else if !torn.is_empty() {
+                return Err(bad(&name, number + 1, "it is cut short").into());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Opens the files, oldest first. The newest is opened before the others are looked for: when it
+    /// is put aside meanwhile, what is open ends there, and is found among them by its inode.
+    fn open(&self) -> Result<Vec<(String, File)>, DirError> {
+        let newest = match self.dir.open_file(CURRENT) {
+            Err(error) if error.is_not_found() => None,
+            opened => Some(opened?),
+        };
+        let newest_inode = newest
+            .as_ref()
+            .map(|file| inode(CURRENT, file))
+            .transpose()?;
+        let mut files = Vec::new();
+        for name in names_aside(&self.dir)? {
+            match self.dir.open_file(&name) {
+                // The oldest one, which was removed since.
+                Err(error) if error.is_not_found() && files.is_empty() => {}
+                opened => {
+                    let file = opened?;
+                    if newest_inode == Some(inode(&name, &file)?) {
+                        break;
+                    }
+                    files.push((name, file));
+                }
+            }
+        }
+        files.extend(newest.map(|file| (CURRENT.to_owned(), file)));
+        Ok(files)
+    }
+}
+
+fn inode(name: &str, file: &File) -> Result<u64, DirError> {
+    let metadata = file.metadata();
+    Ok(metadata
+        .map_err(|error| DirError::io("stat", name, error))?
+        .ino())
+}
+
+fn read_whole(name: &str, file: File) -> Result<Vec<u8>, DirError> {
+    let failed = |error: io::Error| DirError::io("read", name, error);
+    let mut bytes = Vec::new();
+    let mut file = file.take(FILE_BYTES_MAX + 1);
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.last().is_some_and(|last| *last != b'\n') {
+        // The end of a line that was just being written.
+        file.read_to_end(&mut bytes).map_err(failed)?;
+    }
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let (path, bytes_max) = (name.to_owned(), FILE_BYTES_MAX);
+        return Err(DirError::TooLong { path, bytes_max });
+    }
+    Ok(bytes)
+}
+
+/// Splits off what follows the last newline.
+pub(super) fn split_torn(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let last = bytes.iter().rposition(|byte| *byte == b'\n');
+    bytes.split_at(last.map_or(0, |last| last + 1))
+}
+
+/// A line that was cut short ends early. One that is whole up to its newline was damaged there, and
+/// whoever wrote it was told that it is durable.
+pub(super) fn check_torn(lines_before: u64, torn: &[u8]) -> Result<(), BadLine> {
+    let whole = torn
+        .split_last()
+        .is_some_and(|(_, text)| Line::read(text).is_ok());
+    if whole {
+        return Err(bad(
+            CURRENT,
+            lines_before + 1,
+            "its newline is another byte",
+        ));
+    }
+    Ok(())
+}
+
+fn check(text: &[u8], chain: Option<&Chain>) -> Result<Line, &'static str> {
+    let line = Line::read(text)?;
+    match chain {
+        Some(chain) => chain.check(&line)?,
+        None if line.seq == 1 => Chain::start().check(&line)?,
+        // The files before it are gone.
+        None => {}
+    }
+    Ok(line)
+}
