@@ -8,8 +8,8 @@ use clap::builder::styling::AnsiColor;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
-    agent, completions, config, demo, freeze, health, ignored, init, invite, join, log, node, push,
-    retry, rollback, source, status, thaw, version,
+    agent, audit, completions, config, demo, freeze, health, ignored, init, invite, join, log,
+    node, push, retry, rollback, source, status, thaw, version,
 };
 use crate::output::Level;
 
@@ -110,6 +110,8 @@ pub enum Command {
     Invite(invite::InviteArgs),
     /// List the members, or take one out
     Node(node::NodeArgs),
+    /// Check this machine's journal, which is chained line by line
+    Audit(audit::AuditArgs),
     /// Find out whether this machine's daemon answers
     Health(health::HealthArgs),
     /// Check or show the configuration

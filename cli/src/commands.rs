@@ -2,6 +2,7 @@
 //! context's printer and returns the exit status, or the one error that is reported.
 
 pub mod agent;
+pub mod audit;
 pub mod completions;
 pub mod config;
 pub mod demo;
@@ -69,6 +70,7 @@ pub fn dispatch(args: Args, printer: Printer) -> Result<ExitStatus, CommandError
     };
     match args.command {
         Command::Agent(args) => agent::run(&args, &context),
+        Command::Audit(args) => audit::run(&args, &context),
         Command::Init(args) => init::run(&args, &context),
         Command::Join(args) => join::run(&args, &context),
         Command::Source(args) => source::run(&args, &context),

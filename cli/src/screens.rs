@@ -1,6 +1,7 @@
 //! What people read: each screen is made out of a document by a pure function. Remote strings are
 //! neutralised here.
 
+pub mod audit;
 pub mod failure;
 pub mod ignored;
 pub mod log;

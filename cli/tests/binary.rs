@@ -127,6 +127,7 @@ fn help_names_every_command() {
       ignored      Show what is left out of the tree, and by which rule
       invite       Print a token with which one machine may join
       node         List the members, or take one out
+      audit        Check this machine's journal, which is chained line by line
       health       Find out whether this machine's daemon answers
       config       Check or show the configuration
       completions  Print a script that completes commands in a shell

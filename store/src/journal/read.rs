@@ -28,7 +28,7 @@ pub struct Found {
     /// The bytes of a last line that was cut short: nobody was told that it is durable.
     pub cut_bytes: u64,
     /// How many lines the newest file has.
-    pub(super) newest_lines: u64,
+    pub newest_lines: u64,
 }
 
 impl Reader {
