@@ -127,15 +127,43 @@ impl Journal {
     /// # Errors
     /// When it cannot be written; the journal is as it was then, and takes the next line.
     pub fn append(&mut self, at: Timestamp, event: Event) -> Result<u64, JournalError> {
-        let (text, chain) = self.chain.seal(at, event)?;
-        let added = text.len() as u64;
-        if added > self.file_bytes_max {
-            let (path, bytes_max) = (CURRENT.to_owned(), self.file_bytes_max);
-            return Err(DirError::TooLong { path, bytes_max }.into());
+        self.append_all([(at, event)])
+    }
+
+    /// Appends lines; they are durable when this returns, by one sync where they fit into the file.
+    /// Returns the number of the last.
+    ///
+    /// # Errors
+    /// As [`Self::append`]; of several lines the first may be there.
+    pub fn append_all(
+        &mut self,
+        events: impl IntoIterator<Item = (Timestamp, Event)>,
+    ) -> Result<u64, JournalError> {
+        let (mut text, mut chain) = (String::new(), self.chain.clone());
+        for (at, event) in events {
+            let (line, next) = chain.seal(at, event)?;
+            let added = line.len() as u64;
+            if added > self.file_bytes_max {
+                let (path, bytes_max) = (CURRENT.to_owned(), self.file_bytes_max);
+                return Err(DirError::TooLong { path, bytes_max }.into());
+            }
+            if self.bytes + text.len() as u64 + added > self.file_bytes_max {
+                self.put(&text, chain)?;
+                text.clear();
+                self.rotate()?;
+            }
+            text.push_str(&line);
+            chain = next;
         }
+        self.put(&text, chain)?;
+        Ok(self.chain.seq)
+    }
+
+    /// Puts whole lines, which end a chain, behind those that are there.
+    fn put(&mut self, text: &str, chain: Chain) -> Result<(), JournalError> {
         self.clean()?;
-        if self.bytes + added > self.file_bytes_max {
-            self.rotate()?;
+        if text.is_empty() {
+            return Ok(());
         }
         self.dirty = true;
         self.file
@@ -143,9 +171,9 @@ impl Journal {
             .map_err(|error| DirError::io("write", CURRENT, error))?;
         self.sync()?;
         self.dirty = false;
-        self.bytes += added;
+        self.bytes += text.len() as u64;
         self.chain = chain;
-        Ok(self.chain.seq)
+        Ok(())
     }
 
     /// Reads every line and checks that they are one chain, up to the line that was written last;

@@ -44,16 +44,10 @@ impl Recorder {
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || {
-                for order in lines {
-                    match order {
-                        Order::Append(at, event) => {
-                            if let Err(cause) = journal.append(at, *event) {
-                                error!(error = %Chain(&cause), "cannot write the journal");
-                            }
-                        }
-                        // Who asked may have gone.
-                        Order::Tell(written) => written.send(()).unwrap_or_default(),
-                    }
+                while let Ok(first) = lines.recv() {
+                    // What came meanwhile shares one sync.
+                    let more = lines.try_iter().take(WAITING_MAX);
+                    write(&mut journal, std::iter::once(first).chain(more).collect());
                 }
             })?;
         let inner = Inner {
@@ -84,6 +78,24 @@ impl Recorder {
         {
             done.recv().unwrap_or_default();
         }
+    }
+}
+
+fn write(journal: &mut Journal, orders: Vec<Order>) {
+    let mut asked = Vec::new();
+    let mut events = Vec::new();
+    for order in orders {
+        match order {
+            Order::Append(at, event) => events.push((at, *event)),
+            Order::Tell(written) => asked.push(written),
+        }
+    }
+    if let Err(cause) = journal.append_all(events) {
+        error!(error = %Chain(&cause), "cannot write the journal");
+    }
+    for written in asked {
+        // Who asked may have gone.
+        written.send(()).unwrap_or_default();
     }
 }
 

@@ -330,3 +330,28 @@ fn a_journal_is_read_while_it_is_appended_to_and_put_aside() {
     writer.join().unwrap();
     assert_eq!(read(&temp).unwrap().0.last, Some(300));
 }
+
+#[test]
+fn lines_that_are_written_together_are_the_same_lines() {
+    let (one, several) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let opened = |temp: &tempfile::TempDir| {
+        Journal::open_bounded(&Dir::open(temp.path()).unwrap(), 1_500, 16).unwrap()
+    };
+    let mut journal = opened(&one);
+    for n in 0..9 {
+        journal.append(at(n), event("x")).unwrap();
+    }
+    let mut journal = opened(&several);
+    assert_eq!(journal.append_all([]).unwrap(), 0);
+    for range in [0..1, 1..6, 6..9] {
+        let end = u64::try_from(range.end).unwrap();
+        let events = range.map(|n| (at(n), event("x")));
+        assert_eq!(journal.append_all(events).unwrap(), end);
+    }
+    let names = files(&Dir::open(one.path()).unwrap()).unwrap();
+    assert_eq!(files(&Dir::open(several.path()).unwrap()).unwrap(), names);
+    for name in names {
+        let text = |temp: &tempfile::TempDir| std::fs::read(temp.path().join(&name)).unwrap();
+        assert_eq!(text(&one), text(&several), "{name}");
+    }
+}
