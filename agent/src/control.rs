@@ -57,7 +57,9 @@ impl Desk {
             | Call::Freeze { .. }
             | Call::Thaw { .. }
             | Call::Retry { .. }
-            | Call::Ignored { .. } => Err(CallFailure::new(
+            | Call::Ignored { .. }
+            | Call::Story { .. }
+            | Call::At { .. } => Err(CallFailure::new(
                 FailureSort::Usage,
                 "role",
                 "this daemon is an agent; that is asked of the source",

@@ -13,6 +13,7 @@ use crate::name::{NodeName, Text, VolumeName};
 use crate::path::RelPath;
 use crate::release::{Seq, UnixMillis};
 use crate::status::{Event, Outcome, ReleaseStatus, Skipped, Status};
+use crate::story::{AtTime, Story};
 
 /// What may be asked. Where a volume is not named there must be only one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,6 +85,22 @@ pub enum Call {
         /// One path.
         why: Option<String>,
     },
+    /// One release's whole story.
+    Story {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// Which.
+        release: ReleaseRef,
+    },
+    /// What ran where at a moment.
+    At {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// The moment.
+        time: UnixMillis,
+        /// Only this node.
+        node: Option<NodeName>,
+    },
 }
 
 /// A request to publish.
@@ -130,6 +147,10 @@ pub enum Reply {
     Done(Text),
     /// Not done; nothing follows.
     Failed(CallFailure),
+    /// One release's whole story.
+    Story(Box<Story>),
+    /// What ran where.
+    At(Box<AtTime>),
 }
 
 /// A token and what it is for.

@@ -20,6 +20,7 @@ pub mod rollout;
 pub mod session;
 pub mod settle;
 pub mod status;
+pub mod story;
 pub mod token;
 pub mod trust;
 pub mod violation;

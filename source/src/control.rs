@@ -9,6 +9,7 @@ use codevol_protocol::id::FleetId;
 use codevol_protocol::name::{Text, VolumeName};
 use tokio_util::sync::CancellationToken;
 
+use crate::chronicle::Chronicle;
 use crate::join::Door;
 use crate::session::Sessions;
 use crate::volume::Volume;
@@ -18,6 +19,8 @@ use crate::volume::Volume;
 pub struct Desk {
     /// The volumes.
     pub volumes: Arc<BTreeMap<VolumeName, Volume>>,
+    /// What the journal tells.
+    pub chronicle: Chronicle,
     /// The members.
     pub door: Door,
     /// Who is connected.

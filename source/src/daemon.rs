@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use self::visitor::Visitor;
 use self::volume::Opened;
+use crate::chronicle::Chronicle;
 use crate::config::SourceConfig;
 use crate::control::Desk;
 use crate::history::HistoryError;
@@ -207,6 +208,7 @@ fn start(
     };
     let desk = Desk {
         volumes: volumes.clone(),
+        chronicle: Chronicle::open(&state).map_err(StateDirError::from)?,
         door: Door::new(identity.roster, state.journal().clone(), facts),
         sessions: Arc::new(Mutex::new(Sessions::default())),
         fleet: identity.trust.fleet,

@@ -10,6 +10,7 @@ use codevol_protocol::key::PublicKey;
 use codevol_protocol::message::{Join, JoinReply, REFUSED_VOLUME_MINOR, Welcome};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::UnixMillis;
+use codevol_protocol::story::action;
 use codevol_protocol::token::{Token, TokenId, TokenSecret};
 use codevol_protocol::trust::SignedTrust;
 use codevol_store::recorder::Recorder;
@@ -161,7 +162,7 @@ impl Door {
             .hint("`codevol node ls` lists the members"));
         }
         self.journal
-            .record(Line::new("remove").actor(author).node(name).event());
+            .record(Line::new(action::REMOVE).actor(author).node(name).event());
         Ok(())
     }
 

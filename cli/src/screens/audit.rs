@@ -17,20 +17,22 @@ pub fn render(found: &Found) -> String {
         amount(found.lines, "line", "lines"),
         amount(found.files, "file", "files"),
     );
-    let mut text = format!("{lines} in {files}, {first} to {last}: one chain, nothing is damaged");
+    let mut text = vec![format!(
+        "{lines} in {files}, {first} to {last}: one chain, nothing is damaged"
+    )];
     if first > 1 {
         let gone = amount(first - 1, "line", "lines");
-        text.push_str(&format!(
-            "\nthe oldest {gone} are not here: line {first} is believed"
+        text.push(format!(
+            "the oldest {gone} are not here: line {first} is believed"
         ));
     }
     if found.cut_bytes > 0 {
         let cut = units::bytes(found.cut_bytes);
-        text.push_str(&format!(
-            "\na last line of {cut} was cut short: the daemon removes it when it starts"
+        text.push(format!(
+            "a last line of {cut} was cut short: the daemon removes it when it starts"
         ));
     }
-    text
+    text.join("\n")
 }
 
 #[cfg(test)]

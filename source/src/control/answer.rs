@@ -70,7 +70,7 @@ impl Desk {
             }
             Call::Retry { volume, release } => {
                 self.follow(volume, true, writer, async |volume| {
-                    retry(volume, &release).await
+                    retry(volume, &release, author).await
                 })
                 .await
             }
@@ -126,12 +126,22 @@ impl Desk {
             }
             Call::Thaw { volume } => {
                 let (name, volume) = self.volume(volume)?;
-                volume.fleet.thaw().await.ok_or_else(stopping)?;
+                volume.fleet.thaw(author).await.ok_or_else(stopping)?;
                 Ok(Reply::Done(Text::cut(format!("volume `{name}` is thawed"))))
             }
             Call::Ignored { volume, why } => {
                 let (_, volume) = self.volume(volume)?;
                 Ok(Reply::Ignored(volume.publisher.ignored(why).await?))
+            }
+            Call::Story { volume, release } => {
+                let volume = self.volume(volume)?;
+                let told = block_in_place(|| self.chronicle.story(volume, &release))?;
+                Ok(Reply::Story(Box::new(told)))
+            }
+            Call::At { volume, time, node } => {
+                let volume = self.volume(volume)?;
+                let told = block_in_place(|| self.chronicle.at(volume, time, node.as_ref()))?;
+                Ok(Reply::At(Box::new(told)))
             }
             Call::Push(_) | Call::Rollback { .. } | Call::Retry { .. } => Err(stopping()),
         }
@@ -362,6 +372,7 @@ async fn tell_pending(
 async fn retry(
     volume: &Volume,
     named: &codevol_protocol::call::ReleaseRef,
+    author: Text,
 ) -> Result<PushPlan, CallFailure> {
     let release = volume.history.find(named).ok_or_else(|| {
         CallFailure::new(
@@ -374,7 +385,7 @@ async fn retry(
     may_retry(volume, &release)?;
     volume
         .fleet
-        .retry(release.id())
+        .retry(release.id(), author)
         .await
         .ok_or_else(stopping)?;
     let mut plan = PushPlan::new(release.release().volume.clone(), ROLLOUT_TIMEOUT_MS);

@@ -7,6 +7,7 @@ use codevol_protocol::id::ReleaseId;
 use codevol_protocol::message::FromSource;
 use codevol_protocol::name::NodeName;
 use codevol_protocol::rollout::{self, Command, Output, Saved};
+use codevol_protocol::story::{action, outcome};
 use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
@@ -45,12 +46,14 @@ impl FleetTask {
                 }
                 Output::Quarantined { release, node } => {
                     warn!(volume = %self.volume, release = %self.named(release), %node, "release is broken");
-                    let line = Line::new("quarantined").release(Some(release)).node(&node);
+                    let line = Line::new(action::QUARANTINED)
+                        .release(Some(release))
+                        .node(&node);
                     self.journal.record(line.volume(&self.volume).event());
                 }
                 Output::HeldBack(release) => {
                     info!(volume = %self.volume, release = %self.named(release), "release waits for a person");
-                    let line = Line::new("held")
+                    let line = Line::new(action::HELD)
                         .release(Some(release))
                         .volume(&self.volume);
                     self.journal.record(line.event());
@@ -105,7 +108,9 @@ impl FleetTask {
     async fn live_moved(&self, release: Option<ReleaseId>) {
         let seq = release.and_then(|release| self.seq(release));
         info!(volume = %self.volume, live = seq.map(|seq| seq.to_string()), "live moved");
-        let line = Line::new("live").release(release).volume(&self.volume);
+        let line = Line::new(action::LIVE)
+            .release(release)
+            .volume(&self.volume);
         self.journal.record(line.event());
         let outboxes: Vec<_> = self
             .nodes
@@ -132,9 +137,13 @@ impl FleetTask {
         let Some(outcome) = self.outcome(ended) else {
             return;
         };
-        let word = if ended.live { "done" } else { "failed" };
+        let word = if ended.live {
+            outcome::DONE
+        } else {
+            outcome::FAILED
+        };
         info!(volume = %self.volume, release = %outcome.release, returned = ended.returned, "rollout {word}");
-        let line = Line::new("rollout")
+        let line = Line::new(action::ROLLOUT)
             .release(Some(ended.release))
             .outcome(word);
         self.journal.record(line.volume(&self.volume).event());

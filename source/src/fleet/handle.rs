@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::message::{FromAgent, VolumeHello};
-use codevol_protocol::name::{NodeName, VolumeName};
+use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::rollout::{Frozen, Intent};
 use codevol_protocol::status::{Outcome, VolumeStatus};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -74,10 +74,12 @@ pub(super) enum Input {
         done: oneshot::Sender<()>,
     },
     Thaw {
+        by: Text,
         done: oneshot::Sender<()>,
     },
     Retry {
         release: ReleaseId,
+        by: Text,
         done: oneshot::Sender<()>,
     },
     Status {
@@ -188,13 +190,13 @@ impl FleetHandle {
     }
 
     /// Thaws the volume; durable when this returns.
-    pub async fn thaw(&self) -> Option<()> {
-        self.ask(|done| Input::Thaw { done }).await
+    pub async fn thaw(&self, by: Text) -> Option<()> {
+        self.ask(|done| Input::Thaw { by, done }).await
     }
 
     /// Takes a release out of quarantine and rolls it out.
-    pub async fn retry(&self, release: ReleaseId) -> Option<()> {
-        self.ask(|done| Input::Retry { release, done }).await
+    pub async fn retry(&self, release: ReleaseId, by: Text) -> Option<()> {
+        self.ask(|done| Input::Retry { release, by, done }).await
     }
 
     /// Returns how the volume stands, as far as the fleet knows: the publisher adds the rest.

@@ -7,6 +7,7 @@ use codevol_protocol::message::{Failure, FromAgent, Report, Step, Verification};
 use codevol_protocol::name::NodeName;
 use codevol_protocol::rollout::{Event, Standing};
 use codevol_protocol::status::EventKind;
+use codevol_protocol::story::{action, outcome};
 use tracing::{info, warn};
 
 use super::act::send;
@@ -88,7 +89,7 @@ impl FleetTask {
             return;
         }
         warn!(volume = %self.volume, %node, blobs = blobs.len(), "node found held bytes damaged");
-        let line = Line::new("missing").release(Some(release)).node(node);
+        let line = Line::new(action::MISSING).release(Some(release)).node(node);
         self.journal.record(line.volume(&self.volume).event());
         let Some(known) = self.nodes.get(node) else {
             return;
@@ -125,6 +126,7 @@ impl FleetTask {
                 event.bytes = Some(received_bytes);
                 event.wave = self.wave_of(node, release);
                 self.bus.tell_event(event);
+                self.note(action::STAGED, node, release);
                 self.staged(node, release);
             }
             Step::StageFailed(failure) => self.step_failed(node, release, "stage", failure),
@@ -140,6 +142,7 @@ impl FleetTask {
                 event.elapsed_ms = Some(elapsed_us.div_ceil(1_000));
                 event.wave = self.wave_of(node, release);
                 self.bus.tell_event(event);
+                self.note(action::ACTIVATED, node, release);
                 self.machine.handle(
                     Event::Activated {
                         node: node.clone(),
@@ -172,7 +175,7 @@ impl FleetTask {
     ) {
         let retryable = failure.retryable;
         warn!(volume = %self.volume, %node, step, error = %failure.message, "step failed on node");
-        let line = Line::new("failed")
+        let line = Line::new(action::FAILED)
             .release(Some(release))
             .node(node)
             .outcome(step);
@@ -207,16 +210,7 @@ impl FleetTask {
             return;
         };
         known.verified(&found);
-        let line = Line::new("verified")
-            .release(Some(release))
-            .node(node)
-            .evidence(found.evidence)
-            .outcome(if standing == Standing::Broken {
-                "broken"
-            } else {
-                "taken"
-            });
-        self.journal.record(line.volume(&self.volume).event());
+        self.note_found(action::VERIFIED, (node, release), &found);
         info!(volume = %self.volume, %node, evidence = %found.evidence, ?standing, "node verified");
         match (standing, found.failure) {
             (Standing::Broken, Some(failure)) => self.fail(node, release, "verify", failure),
@@ -255,11 +249,7 @@ impl FleetTask {
             return;
         };
         known.verified(&found);
-        let line = Line::new("returned")
-            .release(Some(to))
-            .node(node)
-            .evidence(found.evidence);
-        self.journal.record(line.volume(&self.volume).event());
+        self.note_found(action::RETURNED, (node, to), &found);
         let mut event = self
             .bus
             .event(EventKind::NodeReturned, self.seq(to), Some(node.clone()));
@@ -282,5 +272,35 @@ impl FleetTask {
             standing,
         };
         self.machine.handle(event, moment);
+    }
+
+    /// Writes down a step that a node took.
+    pub(super) fn note(&self, action: &'static str, node: &NodeName, release: ReleaseId) {
+        let line = Line::new(action).release(Some(release)).node(node);
+        self.journal.record(line.volume(&self.volume).event());
+    }
+
+    fn note_found(
+        &self,
+        action: &'static str,
+        (node, release): (&NodeName, ReleaseId),
+        found: &Verification,
+    ) {
+        let line = Line::new(action)
+            .release(Some(release))
+            .node(node)
+            .evidence(found.evidence)
+            .outcome(match standing(Some(found)) {
+                Standing::Broken => outcome::BROKEN,
+                Standing::Unproven => outcome::UNPROVEN,
+                Standing::Verifying | Standing::Good | Standing::Proven | Standing::Activated => {
+                    outcome::GOOD
+                }
+            });
+        let line = match &found.failure {
+            Some(failure) => line.detail(failure.message.as_str()),
+            None => line,
+        };
+        self.journal.record(line.volume(&self.volume).event());
     }
 }

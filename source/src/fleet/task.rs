@@ -15,6 +15,7 @@ use codevol_protocol::name::{NodeName, VolumeName};
 use codevol_protocol::release::{Origin, Seq};
 use codevol_protocol::rollout::{Event, Intent, Machine, Policy};
 use codevol_protocol::status::EventKind;
+use codevol_protocol::story::action;
 use codevol_store::recorder::Recorder;
 use codevol_store::register::Register;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,6 +26,7 @@ use super::kept::Kept;
 use super::known::{Known, Session, standing};
 use crate::bus::{Bus, now};
 use crate::history::History;
+use crate::journal::Line;
 
 /// How many inputs may wait for the task.
 const INBOX_MAX: usize = 1_024;
@@ -112,6 +114,8 @@ impl FleetTask {
     pub async fn run(mut self, shutdown: CancellationToken) {
         // Without this task the daemon is of no use: however it ends, by a panic too, all end.
         let _stop = shutdown.clone().drop_guard();
+        let line = Line::new(action::START).volume(&self.volume);
+        self.journal.record(line.event());
         for release in self.history.releases() {
             // One that the machine was not told of before the last stop: what made it says who
             // wanted it.
@@ -201,14 +205,21 @@ impl FleetTask {
                 self.machine.handle(Event::Removed { node }, Instant::now());
             }
             Input::Freeze { frozen, done } => {
+                let line = Line::new(action::FREEZE).volume(&self.volume);
+                let line = line.actor(&frozen.by).detail(frozen.why.as_str());
+                self.journal.record(line.event());
                 self.machine.handle(Event::Freeze(frozen), Instant::now());
                 return Some(done);
             }
-            Input::Thaw { done } => {
+            Input::Thaw { by, done } => {
+                let line = Line::new(action::THAW).volume(&self.volume).actor(&by);
+                self.journal.record(line.event());
                 self.machine.handle(Event::Thaw, Instant::now());
                 return Some(done);
             }
-            Input::Retry { release, done } => {
+            Input::Retry { release, by, done } => {
+                let line = Line::new(action::RETRY).volume(&self.volume).actor(&by);
+                self.journal.record(line.release(Some(release)).event());
                 self.machine
                     .handle(Event::Retry { release }, Instant::now());
                 return Some(done);
@@ -251,6 +262,13 @@ impl FleetTask {
                 .event(EventKind::NodeOnline, None, Some(node.clone())),
         );
         let active = hello.active.as_ref();
+        let release = active.map(|active| active.release);
+        let line = Line::new(action::ONLINE).release(release).node(&node);
+        let line = match self.nodes.get(&node).and_then(|known| known.evidence) {
+            Some(evidence) => line.evidence(evidence),
+            None => line,
+        };
+        self.journal.record(line.volume(&self.volume).event());
         let event = Event::Online {
             node,
             held: hello.held.clone(),
@@ -265,6 +283,8 @@ impl FleetTask {
             known.session = None;
             known.last_seen_at = Some(now());
         }
+        let line = Line::new(action::OFFLINE).node(&node);
+        self.journal.record(line.volume(&self.volume).event());
         self.bus.tell_event(
             self.bus
                 .event(EventKind::NodeOffline, None, Some(node.clone())),

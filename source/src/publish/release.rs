@@ -5,6 +5,7 @@ use std::sync::Arc;
 use codevol_protocol::name::Text;
 use codevol_protocol::release::{Git, Origin};
 use codevol_protocol::rollout::Intent;
+use codevol_protocol::story::{action, outcome};
 use tokio::task::block_in_place;
 use tracing::info;
 
@@ -77,19 +78,16 @@ impl PublisherTask {
             entries = record.entries, "release published"
         );
         let line = self
-            .line("publish")
+            .line(action::PUBLISH)
             .actor(&author)
             .release(Some(release.id()));
-        let outcome = if intent == Intent::Held {
-            "held"
+        let ended = if intent == Intent::Held {
+            outcome::HELD
         } else {
             "published"
         };
-        self.journal.record(
-            line.outcome(outcome)
-                .detail(record.message.as_str())
-                .event(),
-        );
+        self.journal
+            .record(line.outcome(ended).detail(record.message.as_str()).event());
         self.fleet.published(release, intent).await;
     }
 }

@@ -8,6 +8,7 @@ use codevol_protocol::name::Text;
 use codevol_protocol::release::Origin;
 use codevol_protocol::rollout::Intent;
 use codevol_protocol::status::{ReleaseStatus, Skipped};
+use codevol_protocol::story::action;
 use tokio::task::block_in_place;
 
 use super::append::PublishError;
@@ -134,7 +135,7 @@ impl PublisherTask {
             );
         }
         if push.thaw {
-            self.fleet.thaw().await.ok_or_else(stopping)?;
+            self.fleet.thaw(author.clone()).await.ok_or_else(stopping)?;
         }
         if unchanged {
             let release = base.ok_or_else(|| refused("empty", "the tree is empty"))?;
@@ -224,11 +225,17 @@ impl PublisherTask {
             )));
         }
         if !message.is_empty() {
-            let line = self.line("note").actor(&author).release(Some(release.id()));
+            let line = self
+                .line(action::NOTE)
+                .actor(&author)
+                .release(Some(release.id()));
             self.journal.record(line.detail(message.as_str()).event());
         }
         if view.live != Some(release.id()) {
-            self.fleet.retry(release.id()).await.ok_or_else(stopping)?;
+            self.fleet
+                .retry(release.id(), author)
+                .await
+                .ok_or_else(stopping)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use codevol_protocol::manifest::Manifest;
 use codevol_protocol::name::Text;
 use codevol_protocol::release::Origin;
 use codevol_protocol::rollout::{Frozen, Intent};
+use codevol_protocol::story::action;
 use codevol_store::landing::Landing;
 use tokio::task::block_in_place;
 
@@ -53,6 +54,9 @@ impl PublisherTask {
             git: record.git.clone(),
         };
         // Frozen first: between the two, a save must not come in.
+        let line = self.line(action::ROLLBACK).actor(&author);
+        let line = line.release(live.as_ref().map(|live| live.id()));
+        self.journal.record(line.detail(why.as_str()).event());
         let (by, at) = (author.clone(), now());
         self.fleet
             .freeze(Frozen {

@@ -9,6 +9,7 @@ use codevol_protocol::name::Text;
 use codevol_protocol::release::Origin;
 use codevol_protocol::rollout::Intent;
 use codevol_protocol::settle::Input;
+use codevol_protocol::story::action;
 use tracing::{error, warn};
 
 use super::append::PublishError;
@@ -148,7 +149,7 @@ impl PublisherTask {
     }
 
     fn held_back(&mut self, why: &str) {
-        let line = self.line("publish").outcome("held back").detail(why);
+        let line = self.line(action::PUBLISH).outcome("held back").detail(why);
         self.journal.record(line.event());
         self.blocked = Some(why.to_owned());
     }
