@@ -94,7 +94,7 @@ pub enum Command {
     Plan(push::PlanArgs),
     /// Show what each server serves, and on what evidence
     Status(status::StatusArgs),
-    /// List the releases, newest first
+    /// List the releases; tell one's story, or what ran where at a time
     Log(log::LogArgs),
     /// Make an older release live again, and freeze the volume
     Rollback(rollback::RollbackArgs),

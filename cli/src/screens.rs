@@ -9,6 +9,7 @@ pub mod node;
 pub mod plan;
 pub mod rollout;
 pub mod status;
+pub mod story;
 
 use std::fmt::Display;
 use std::time::Duration;

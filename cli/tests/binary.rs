@@ -119,7 +119,7 @@ fn help_names_every_command() {
       push         Publish the tree, or named paths on top of what is live, and follow the rollout
       plan         Show what a push would publish
       status       Show what each server serves, and on what evidence
-      log          List the releases, newest first
+      log          List the releases; tell one's story, or what ran where at a time
       rollback     Make an older release live again, and freeze the volume
       freeze       Let nothing new go live
       thaw         End a freeze

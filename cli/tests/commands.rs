@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
+#[path = "commands/history.rs"]
+mod history;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
@@ -21,8 +24,6 @@ use codevol_protocol::status::{
     Event, EventKind, NodeError, NodeState, NodeStatus, Outcome, OutcomeKind, ReleaseStatus,
     Status, VolumeStatus,
 };
-use codevol_store::dir::Dir;
-use codevol_store::journal::Journal;
 use codevol_transport::{FrameReader, FrameWriter};
 use insta::assert_snapshot;
 use tempfile::TempDir;
@@ -71,6 +72,7 @@ impl Host {
         command
             .args(args)
             .env_clear()
+            .env("TZ", "UTC")
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
         command
@@ -618,16 +620,11 @@ fn the_log_for_a_script_is_one_document() {
         release: release(2),
         result: ReleaseResult::Live,
     }]);
-    let host = Host::answering(vec![vec![log.clone()], vec![log]]);
+    let host = Host::answering(vec![vec![log]]);
     assert_snapshot!(host.codevol(&["log", "-n", "3", "--json"]), @r#"
     {"schema":"codevol.log/1","releases":[{"seq":2,"id":"45f1a93d108f229fa8fb4bc476bab4dd3fecd20ee16f8ba6d77f6c744e02061d","manifest":"83d9dab06011479163c7c4d5fa735f911bac86729f56aaa115b7eed2eb66e022","parent":null,"origin":"push","author":"alice","message":"why","created_at":"2025-11-24T16:00:00.000Z","files":2,"bytes":10,"git":null,"result":"live"}]}
     --- 0
     "#);
-    assert_snapshot!(host.codevol(&["log", "r9"]), @"
-    --- 4
-    error: there is no release r9 among the newest 1000
-    hint: `codevol log` lists the releases
-    ");
     assert_eq!(
         host.calls()[0],
         Call::Log {
@@ -661,74 +658,5 @@ fn a_daemon_that_answers_nonsense_is_not_believed() {
     --- 69
     error: the source took the call, but did not answer
     hint: it may be stopping: ask again, and look at its log
-    ");
-}
-
-/// Begins the journal of a host, with so many lines, and returns where it lies.
-fn journal_of(host: &Host, lines: i64) -> PathBuf {
-    let path = host.dir.path().join("state/journal");
-    fs::create_dir(&path).unwrap();
-    let mut journal = Journal::open(&Dir::open(&path).unwrap()).unwrap();
-    for second in 0..lines {
-        let event = codevol_source::journal::Line::new("invite").event();
-        let at = jiff::Timestamp::from_second(second).unwrap();
-        journal.append(at, event).unwrap();
-    }
-    path.join("journal.jsonl")
-}
-
-#[test]
-fn a_journal_is_checked_without_its_daemon() {
-    let host = Host::new();
-    assert_snapshot!(host.codevol(&["audit", "verify"]), @"
-    --- 1
-    error: there is no journal in `[DIR]/state/journal`
-    hint: the daemon begins it when it is started first
-    ");
-    journal_of(&host, 3);
-    assert_snapshot!(host.codevol(&["audit", "verify"]), @"
-    3 lines in 1 file, 1 to 3: one chain, nothing is damaged
-    --- 0
-    ");
-    assert_snapshot!(host.codevol(&["audit", "verify", "--json"]), @r#"
-    {"schema":"codevol.audit/1","journal":"[DIR]/state/journal","files":1,"lines":3,"first":1,"last":3,"cut_bytes":0,"bad":null}
-    --- 0
-    "#);
-}
-
-#[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a test's file needs no durability"
-)]
-fn the_first_damaged_line_of_a_journal_is_named() {
-    let host = Host::new();
-    let path = journal_of(&host, 3);
-    let whole = fs::read_to_string(&path).unwrap();
-    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
-    let [one, two, three] = *lines else {
-        panic!("{whole}")
-    };
-    fs::write(&path, whole.replacen("\"seq\":2", "\"seq\":7", 1)).unwrap();
-    assert_snapshot!(host.codevol(&["audit", "verify"]), @"
-    --- 1
-    error: line 2 of `[DIR]/state/journal/journal.jsonl` is damaged: its hash is that of another text
-    hint: the lines before it are as they were written; those after it prove nothing
-    ");
-    assert_snapshot!(host.codevol(&["audit", "verify", "--json"]), @r#"
-    {"schema":"codevol.audit/1","journal":"[DIR]/state/journal","files":null,"lines":null,"first":null,"last":null,"cut_bytes":null,"bad":{"file":"journal.jsonl","line":2,"why":"its hash is that of another text"}}
-    --- 1
-    "#);
-    fs::write(&path, [one, three, two].concat()).unwrap();
-    assert_snapshot!(host.codevol(&["audit", "verify"]), @"
-    --- 1
-    error: line 2 of `[DIR]/state/journal/journal.jsonl` is damaged: its number is not the next one
-    hint: the lines before it are as they were written; those after it prove nothing
-    ");
-    fs::write(&path, format!("{one}not a line\n{three}")).unwrap();
-    assert_snapshot!(host.codevol(&["audit", "verify"]), @"
-    --- 1
-    error: line 2 of `[DIR]/state/journal/journal.jsonl` is damaged: it does not end with a hash
-    hint: the lines before it are as they were written; those after it prove nothing
     ");
 }

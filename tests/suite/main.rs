@@ -8,6 +8,7 @@
 )]
 
 mod away;
+mod history;
 mod joining;
 mod large;
 mod publishing;
