@@ -59,7 +59,8 @@ impl Desk {
             | Call::Retry { .. }
             | Call::Ignored { .. }
             | Call::Story { .. }
-            | Call::At { .. } => Err(CallFailure::new(
+            | Call::At { .. }
+            | Call::Diff { .. } => Err(CallFailure::new(
                 FailureSort::Usage,
                 "role",
                 "this daemon is an agent; that is asked of the source",

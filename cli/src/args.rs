@@ -8,8 +8,8 @@ use clap::builder::styling::AnsiColor;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
-    agent, audit, completions, config, demo, freeze, health, ignored, init, invite, join, log,
-    node, push, retry, rollback, source, status, thaw, version,
+    agent, audit, completions, config, demo, diff, freeze, health, ignored, init, invite, join,
+    log, node, push, retry, rollback, source, status, thaw, version,
 };
 use crate::output::Level;
 
@@ -96,6 +96,8 @@ pub enum Command {
     Status(status::StatusArgs),
     /// List the releases; tell one's story, or what ran where at a time
     Log(log::LogArgs),
+    /// Show what differs between releases, or between one and the tree
+    Diff(diff::DiffArgs),
     /// Make an older release live again, and freeze the volume
     Rollback(rollback::RollbackArgs),
     /// Let nothing new go live

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod diff;
 pub mod freeze;
 pub mod health;
 pub mod ignored;
@@ -77,6 +78,7 @@ pub fn dispatch(args: Args, printer: Printer) -> Result<ExitStatus, CommandError
         Command::Config(args) => config::run(&args, &context),
         Command::Demo(args) => demo::run(&args, &context),
         Command::Completions(args) => completions::run(&args, &context),
+        Command::Diff(args) => diff::run(&args, &context),
         Command::Freeze(args) => freeze::run(&args, &context),
         Command::Health(args) => health::run(&args, &context),
         Command::Ignored(args) => ignored::run(&args, &context),

@@ -2,6 +2,7 @@
 //! neutralised here.
 
 pub mod audit;
+pub mod diff;
 pub mod failure;
 pub mod ignored;
 pub mod log;

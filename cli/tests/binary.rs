@@ -120,6 +120,7 @@ fn help_names_every_command() {
       plan         Show what a push would publish
       status       Show what each server serves, and on what evidence
       log          List the releases; tell one's story, or what ran where at a time
+      diff         Show what differs between releases, or between one and the tree
       rollback     Make an older release live again, and freeze the volume
       freeze       Let nothing new go live
       thaw         End a freeze

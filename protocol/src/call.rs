@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::failure::{CallFailure, FailureSort};
 pub use self::release_ref::{InvalidReleaseRef, ReleaseRef};
+use crate::diff::TreeDiff;
 use crate::key::PublicKey;
 use crate::name::{NodeName, Text, VolumeName};
 use crate::path::RelPath;
@@ -101,6 +102,15 @@ pub enum Call {
         /// Only this node.
         node: Option<NodeName>,
     },
+    /// What differs between two trees.
+    Diff {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// The older release; else the live one.
+        from: Option<ReleaseRef>,
+        /// The newer release; else the tree as it stands.
+        to: Option<ReleaseRef>,
+    },
 }
 
 /// A request to publish.
@@ -151,6 +161,8 @@ pub enum Reply {
     Story(Box<Story>),
     /// What ran where.
     At(Box<AtTime>),
+    /// What differs.
+    Diff(Box<TreeDiff>),
 }
 
 /// A token and what it is for.

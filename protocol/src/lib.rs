@@ -6,6 +6,7 @@ pub mod call;
 pub mod chain;
 pub mod codec;
 pub mod delta;
+pub mod diff;
 pub mod evidence;
 pub mod id;
 pub mod key;

@@ -1,6 +1,7 @@
 //! What operators ask of the source over its control socket.
 
 mod answer;
+mod tell;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

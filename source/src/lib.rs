@@ -11,6 +11,7 @@ pub mod chronicle;
 pub mod config;
 pub mod control;
 pub mod daemon;
+mod diff;
 pub mod encode;
 pub mod fingerprint;
 pub mod fleet;

@@ -13,11 +13,11 @@ use crate::history::{History, HistoryError};
 use crate::scan::Scanner;
 
 /// A longer file is not compared, in bytes.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(crate) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// No more files are compared than this.
-const FILES_MAX: usize = 300;
+pub(crate) const FILES_MAX: usize = 300;
 /// Nor more bytes, old and new together.
-const BYTES_MAX: u64 = 16 << 20;
+pub(crate) const BYTES_MAX: u64 = 16 << 20;
 
 /// Counts the lines of a release that is in the log, against the release that it is based on.
 ///
@@ -52,12 +52,7 @@ pub(crate) fn of_tree(
     (old, new): (Option<&Manifest>, &Manifest),
 ) -> Option<Lines> {
     let read_old = |_: &RelPath, blob| blob_of(history, blob);
-    let read_new = |path: &RelPath, _| {
-        let file = scanner.open_file(path).map_err(io::Error::other)?;
-        let mut bytes = Vec::new();
-        file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
+    let read_new = |path: &RelPath, _| file_of(scanner, path);
     count(
         (&plan.changes, plan.changes_more),
         (old, &read_old),
@@ -65,15 +60,22 @@ pub(crate) fn of_tree(
     )
 }
 
-fn blob_of(history: &History, blob: BlobId) -> io::Result<Vec<u8>> {
+pub(crate) fn file_of(scanner: &Scanner, path: &RelPath) -> io::Result<Vec<u8>> {
+    let file = scanner.open_file(path).map_err(io::Error::other)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+pub(crate) fn blob_of(history: &History, blob: BlobId) -> io::Result<Vec<u8>> {
     let read = history.blobs().read(blob, FILE_BYTES_MAX);
     read.map_err(io::Error::other)
 }
 
-type Read<'a> = &'a dyn Fn(&RelPath, BlobId) -> io::Result<Vec<u8>>;
+pub(crate) type Read<'a> = &'a dyn Fn(&RelPath, BlobId) -> io::Result<Vec<u8>>;
 
 /// One of the two trees, and how its files are read.
-type Side<'a> = (Option<&'a Manifest>, Read<'a>);
+pub(crate) type Side<'a> = (Option<&'a Manifest>, Read<'a>);
 
 /// Counts; nothing where nothing changed. What cannot be read counts as a file that was not counted.
 fn count((changes, more): (&[Change], u64), old: Side<'_>, new: Side<'_>) -> Option<Lines> {

@@ -7,6 +7,7 @@
 
 mod append;
 mod collect;
+mod diff;
 mod guard;
 mod handle;
 mod ignored;
@@ -23,5 +24,6 @@ mod tests;
 
 pub use append::{PublishError, Signer};
 pub use handle::{PublisherHandle, SourceView};
+pub(crate) use plan::changes;
 pub use request::ROLLOUT_TIMEOUT_MS;
 pub use task::{PublisherParts, PublisherTask};

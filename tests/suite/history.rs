@@ -92,6 +92,38 @@ fn what_ran_where_is_found_for_each_moment_of_a_story() {
 }
 
 #[test]
+fn a_diff_compares_releases_and_the_tree_and_always_ends_well() {
+    let fleet = Fleet::start_with(0, |source| {
+        source.set("VOLUME__0__PUBLISH", "manual");
+        source.save("pipes/orders.py", "ONE = 1\nTWO = 2\n");
+    });
+    let source = &fleet.source;
+    source.run(&["push"]).succeeds();
+    let same = source.run(&["diff"]).exits(0).stdout;
+    assert_eq!(same, "r1 and tree are the same\n");
+    source.save("pipes/orders.py", "ONE = 1\nTWO = 22\n");
+    let expected = "changed pipes/orders.py (file)\n--- r1/pipes/orders.py\n\
+        +++ tree/pipes/orders.py\n@@ -1,2 +1,2 @@\n ONE = 1\n-TWO = 2\n+TWO = 22\n";
+    // Nothing of it is coloured where no terminal reads.
+    assert_eq!(source.run(&["diff"]).exits(0).stdout, expected);
+    source.run(&["push"]).succeeds();
+    let releases = source.run(&["diff", "r1", "r2"]).exits(0).stdout;
+    assert_eq!(releases, expected.replace("tree/", "r2/"));
+    source.save("pipes/logo.png", b"\0\x01");
+    let tree = source.run(&["diff", "r1", "--json"]).exits(0).json();
+    let paths: Vec<&str> = tree["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(paths, ["pipes/logo.png", "pipes/orders.py"], "{tree}");
+    assert_eq!(tree["files"][0]["content"], "binary", "{tree}");
+    let missing = source.run(&["diff", "r9", "--json"]).exits(4);
+    assert_eq!(missing.json()["kind"], "not-found", "{missing}");
+}
+
+#[test]
 fn the_journals_of_a_source_and_an_agent_are_whole_while_they_run_and_after_a_crash() {
     let mut fleet = Fleet::start(1);
     let whole = |host: &codevol_tests::Host| {

@@ -133,15 +133,8 @@ impl Desk {
                 let (_, volume) = self.volume(volume)?;
                 Ok(Reply::Ignored(volume.publisher.ignored(why).await?))
             }
-            Call::Story { volume, release } => {
-                let volume = self.volume(volume)?;
-                let told = block_in_place(|| self.chronicle.story(volume, &release))?;
-                Ok(Reply::Story(Box::new(told)))
-            }
-            Call::At { volume, time, node } => {
-                let volume = self.volume(volume)?;
-                let told = block_in_place(|| self.chronicle.at(volume, time, node.as_ref()))?;
-                Ok(Reply::At(Box::new(told)))
+            told @ (Call::Story { .. } | Call::At { .. } | Call::Diff { .. }) => {
+                self.tell(told).await
             }
             Call::Push(_) | Call::Rollback { .. } | Call::Retry { .. } => Err(stopping()),
         }
@@ -200,7 +193,10 @@ impl Desk {
         Reply::Nodes(members)
     }
 
-    fn volume(&self, name: Option<VolumeName>) -> Result<(&VolumeName, &Volume), CallFailure> {
+    pub(super) fn volume(
+        &self,
+        name: Option<VolumeName>,
+    ) -> Result<(&VolumeName, &Volume), CallFailure> {
         let unknown = |message: String| {
             let names: Vec<&str> = self.volumes.keys().map(VolumeName::as_str).collect();
             CallFailure::new(FailureSort::Usage, "volume", message)
@@ -413,7 +409,7 @@ fn may_retry(volume: &Volume, release: &Published) -> Result<(), CallFailure> {
     }
 }
 
-fn stopping() -> CallFailure {
+pub(super) fn stopping() -> CallFailure {
     CallFailure::new(
         FailureSort::Unavailable,
         "stopping",

@@ -1,6 +1,7 @@
 //! How others speak with the publisher's task.
 
 use codevol_protocol::call::{CallFailure, FailureSort, IgnoredPath, Push, PushPlan, ReleaseRef};
+use codevol_protocol::diff::TreeDiff;
 use codevol_protocol::name::Text;
 use codevol_protocol::status::{Skipped, WatchStatus};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,6 +19,10 @@ pub(super) enum Request {
         author: Text,
         message: Text,
         reply: Reply<PushPlan>,
+    },
+    Diff {
+        from: Option<ReleaseRef>,
+        reply: Reply<TreeDiff>,
     },
     Ignored {
         why: Option<String>,
@@ -90,6 +95,14 @@ impl PublisherHandle {
     /// When the tree cannot be looked at or the path is none.
     pub async fn ignored(&self, why: Option<String>) -> Result<Vec<IgnoredPath>, CallFailure> {
         self.ask(|reply| Request::Ignored { why, reply }).await
+    }
+
+    /// Returns how the tree differs from a release, or from the live one.
+    ///
+    /// # Errors
+    /// When there is no such release or it cannot be looked at.
+    pub async fn diff(&self, from: Option<ReleaseRef>) -> Result<TreeDiff, CallFailure> {
+        self.ask(|reply| Request::Diff { from, reply }).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, CallFailure> {

@@ -65,7 +65,7 @@ pub(super) fn overlay(
 }
 
 /// Lists what differs, and how much more than that does.
-pub(super) fn changes(old: Option<&Manifest>, new: &Manifest) -> (Vec<Change>, u64) {
+pub(crate) fn changes(old: Option<&Manifest>, new: &Manifest) -> (Vec<Change>, u64) {
     let old: BTreeMap<&RelPath, &Entry> = old
         .into_iter()
         .flat_map(Manifest::entries)

@@ -59,6 +59,7 @@ impl PublisherTask {
                 message,
                 reply,
             } => drop(reply.send(self.rollback(to, author, message).await)),
+            Request::Diff { from, reply } => drop(reply.send(self.diff(from.as_ref(), watcher))),
             Request::Ignored { why, reply } => drop(reply.send(self.ignored(why, watcher))),
         }
     }

@@ -1,0 +1,62 @@
+//! `codevol diff`: what differs between two releases, or between one and the tree.
+
+use codevol_protocol::call::{Call, ReleaseRef, Reply};
+use codevol_protocol::diff::TreeDiff;
+use codevol_protocol::name::VolumeName;
+use serde::Serialize;
+
+use crate::commands::Context;
+use crate::config::Role;
+use crate::control::{Control, SCAN_TIMEOUT};
+use crate::error::CommandError;
+use crate::exit::ExitStatus;
+use crate::screens::diff;
+
+/// The arguments of `diff`.
+#[derive(Debug, clap::Args)]
+pub struct DiffArgs {
+    /// The older release, as `r41` or its id [default: the live one]
+    #[arg(value_name = "A")]
+    pub from: Option<ReleaseRef>,
+    /// The newer release [default: the tree as it stands]
+    #[arg(value_name = "B")]
+    pub to: Option<ReleaseRef>,
+    /// The volume, where the source has several
+    #[arg(long, value_name = "NAME")]
+    pub volume: Option<VolumeName>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    diff: &'a TreeDiff,
+}
+
+/// Shows what differs. That something does is no failure.
+///
+/// # Errors
+/// The source does not run, or has no such volume or release.
+pub fn run(args: &DiffArgs, context: &Context) -> Result<ExitStatus, CommandError> {
+    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let call = Call::Diff {
+        volume: args.volume.clone(),
+        from: args.from.clone(),
+        to: args.to.clone(),
+    };
+    let progress = context.printer.progress("comparing");
+    let reply = control.ask_within(&call, SCAN_TIMEOUT)?;
+    drop(progress);
+    let Reply::Diff(found) = reply else {
+        return Err(control.unexpected());
+    };
+    if context.printer.is_json() {
+        context.printer.json(&Document {
+            schema: "codevol.diff/1",
+            diff: &found,
+        })?;
+    } else {
+        context.printer.line(diff::render(&found))?;
+    }
+    Ok(ExitStatus::Done)
+}
