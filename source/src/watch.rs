@@ -190,6 +190,12 @@ impl Watcher {
         }
     }
 
+    /// Takes in what the kernel has said until now: when this returns, each change before the call has
+    /// its hint in the queue.
+    pub fn catch_up(&self) {
+        lock(&self.shared).take_in();
+    }
+
     /// Returns how the tree is watched right now.
     #[must_use]
     pub fn status(&self) -> WatchStatus {

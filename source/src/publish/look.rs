@@ -18,7 +18,7 @@ use crate::scan::{Scan, Scanner};
 use crate::watch::{self, Watcher};
 
 /// How often a tree that moves under the scan is scanned again before that is said.
-const MOVES_MAX: usize = 5;
+pub(super) const MOVES_MAX: usize = 5;
 
 /// What may differ from the last scan.
 #[derive(Debug)]
@@ -34,6 +34,8 @@ pub(super) enum Dirty {
 pub(super) struct Seen {
     pub(super) scan: Scan,
     pub(super) elapsed: Duration,
+    /// Whether something changed while it was looked at.
+    pub(super) moved: bool,
 }
 
 impl PublisherTask {
@@ -63,12 +65,15 @@ impl PublisherTask {
                     return Err(cause.into());
                 }
             };
+            // Before new directories are watched, which is a reason of its own to look at them again.
+            let moved = self.take_in(watcher);
             watcher.follow(&scan.directories, self.scanner.rules(), scan.whole)?;
             if scan.unstable.is_empty() {
                 self.show(&scan, watcher);
                 return Ok(Seen {
                     scan,
                     elapsed: began.elapsed(),
+                    moved,
                 });
             }
             self.dirty = Dirty::Everything;

@@ -64,6 +64,9 @@ pub struct PublisherTask {
     pub(super) blocked: Option<String>,
     /// How many releases were published since the last collection.
     pub(super) uncollected: usize,
+    /// How often in a row the tree moved under the look at it.
+    pub(super) moves: usize,
+    hints: mpsc::Receiver<Hint>,
     inbox: mpsc::Receiver<Request>,
     pub(super) view: watched::Sender<SourceView>,
 }
@@ -106,6 +109,9 @@ impl PublisherTask {
             dirty: Dirty::Everything,
             blocked: None,
             uncollected: collect::INTERVAL,
+            moves: 0,
+            // Nobody hints before it runs.
+            hints: mpsc::channel(1).1,
             inbox,
             view,
         };
@@ -122,8 +128,11 @@ impl PublisherTask {
             self.config.watch.mode,
             self.git_dir.as_ref(),
         );
-        let (watcher, mut hints) = match watcher {
-            Ok(started) => started,
+        let watcher = match watcher {
+            Ok((watcher, hints)) => {
+                self.hints = hints;
+                watcher
+            }
             Err(cause) => {
                 error!(volume = %self.config.name, error = %Chain(&cause), "cannot watch the tree");
                 return;
@@ -134,6 +143,7 @@ impl PublisherTask {
         let mut rescan = tokio::time::interval(self.config.watch.rescan);
         rescan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         rescan.reset();
+        self.take_in(&watcher);
         self.look_at_everything();
         self.settled(&watcher).await;
         loop {
@@ -147,12 +157,12 @@ impl PublisherTask {
             // Cancel-safe: each arm loses nothing when dropped.
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                hint = hints.recv() => match hint {
+                hint = self.hints.recv() => match hint {
                     Some(hint) => self.hinted(hint),
                     None => break,
                 },
                 () = due => {
-                    self.take_in(&mut hints);
+                    self.take_in(&watcher);
                     self.ask_git();
                     if self.settle.ready(Instant::now()) {
                         self.settled(&watcher).await;
@@ -203,14 +213,17 @@ impl PublisherTask {
         found
     }
 
-    /// Takes in the hints that wait. They tell of changes before this moment: a tree of which it is
-    /// not known yet that it moves is not quiet, and half of a checkout is no release.
-    fn take_in(&mut self, hints: &mut mpsc::Receiver<Hint>) {
-        for _ in 0..hints.len() {
-            if let Ok(hint) = hints.try_recv() {
+    /// Takes in what tells of changes before this moment, and returns whether anything does: a tree of
+    /// which it is not known yet that it moves is not quiet, and half of a checkout is no release.
+    pub(super) fn take_in(&mut self, watcher: &Watcher) -> bool {
+        watcher.catch_up();
+        let waiting = self.hints.len();
+        for _ in 0..waiting {
+            if let Ok(hint) = self.hints.try_recv() {
                 self.hinted(hint);
             }
         }
+        waiting > 0
     }
 }
 

@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use super::append::PublishError;
 use super::guard::{self, Blast};
-use super::look::{Dirty, Seen};
+use super::look::{Dirty, MOVES_MAX, Seen};
 use super::release::Asked;
 use super::task::PublisherTask;
 use crate::config::PublishMode;
@@ -78,6 +78,13 @@ impl PublisherTask {
             Ok(seen) => seen,
             Err(cause) => return self.hold_back(&cause, watcher),
         };
+        // The look may have met one file from before a change and one from after it. The hints of it
+        // have begun another wait for quiet; a tree that is never quiet is published all the same.
+        if seen.moved && self.moves < MOVES_MAX {
+            self.moves += 1;
+            return;
+        }
+        self.moves = 0;
         if publishes && let Err(cause) = self.publish_watched(seen).await {
             self.hold_back(&cause, watcher);
         }
