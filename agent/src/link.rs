@@ -229,15 +229,16 @@ impl LinkTask {
         shutdown: &CancellationToken,
     ) -> Result<(), LinkError> {
         let (mut writer, mut reader) = link.open_control().await?;
-        let hello = self.hello().await?;
         let (outbox, mut said) = mpsc::channel(OUTBOX_MAX);
+        // Before `Hello` is made up: what happens between the two is said after it, and not lost.
+        self.speaker.set(Some(outbox));
+        let hello = self.hello().await?;
         writer.write(&FromAgent::Hello(hello)).await?;
         let mut judge = AgentSession::new(self.volumes.keys().cloned().collect());
         let greeting = timeout(ANSWER_TIMEOUT, reader.read::<FromSource>()).await;
         let greeting = greeting.or(Err(LinkError::Silent(ANSWER_TIMEOUT)))??;
         let greeting = greeting.ok_or(Violation::NotGreeted)?;
         judge.handle(&greeting)?;
-        self.speaker.set(Some(outbox));
         self.show(address, LinkState::Connected);
         info!(source = address, "connected");
         let mut pushes: JoinSet<Result<(), ReceiveError>> = JoinSet::new();
