@@ -115,24 +115,6 @@ impl<T: Serialize + DeserializeOwned> Document<T> {
         }))
     }
 
-    /// Reads a document; where there is no file, makes one of the default value, durably.
-    ///
-    /// # Errors
-    /// As [`Self::open`] and [`Self::create`].
-    pub fn open_or_create(
-        dir: &Dir,
-        name: &'static str,
-        schema: &'static str,
-    ) -> Result<Self, StateError>
-    where
-        T: Default,
-    {
-        match Self::open(dir, name, schema)? {
-            Some(document) => Ok(document),
-            None => Self::create(dir, name, schema, T::default()),
-        }
-    }
-
     /// Makes a document where there is no file yet, durably.
     ///
     /// # Errors
