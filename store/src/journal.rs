@@ -1,5 +1,5 @@
 //! The journal: who did what, one JSON line each, and each line names the hash of the one before. A
-//! line is on the disk when [`Journal::append`] has returned. It is history, not state: nothing is
+//! line is on the disk when [`Journal::append`], or [`Journal::sync`] after it was written, has returned. It is history, not state: nothing is
 //! decided by it. It shows damage and careless edits, not the work of someone who writes the whole
 //! chain anew.
 //!
@@ -125,17 +125,20 @@ impl Journal {
     /// Appends a line; it is durable when this returns. Returns its number.
     ///
     /// # Errors
-    /// When it cannot be written; the journal is as it was then, and takes the next line.
+    /// When it cannot be written; the journal is as it was then, and takes the next line. After
+    /// [`DirError::Sync`] the line is there, and perhaps not durable.
     pub fn append(&mut self, at: Timestamp, event: Event) -> Result<u64, JournalError> {
-        self.append_all([(at, event)])
+        let seq = self.write_all([(at, event)])?;
+        self.sync()?;
+        Ok(seq)
     }
 
-    /// Appends lines; they are durable when this returns, by one sync where they fit into the file.
-    /// Returns the number of the last.
+    /// Appends lines: who reads the journal sees them when this returns, and so they survive the end of
+    /// this process; they are durable after [`Self::sync`]. Returns the number of the last.
     ///
     /// # Errors
     /// As [`Self::append`]; of several lines the first may be there.
-    pub fn append_all(
+    pub fn write_all(
         &mut self,
         events: impl IntoIterator<Item = (Timestamp, Event)>,
     ) -> Result<u64, JournalError> {
@@ -169,7 +172,6 @@ impl Journal {
         self.file
             .write_all(text.as_bytes())
             .map_err(|error| DirError::io("write", CURRENT, error))?;
-        self.sync()?;
         self.dirty = false;
         self.bytes += text.len() as u64;
         self.chain = chain;
@@ -222,6 +224,7 @@ impl Journal {
     }
 
     fn rotate(&mut self) -> Result<(), DirError> {
+        self.sync()?;
         let aside = format!("journal-{:012}.jsonl", self.chain.seq);
         match self.dir.rename(CURRENT, &self.dir, &aside) {
             // An earlier try came so far, and could not open the new one.
@@ -239,7 +242,11 @@ impl Journal {
         Ok(())
     }
 
-    fn sync(&self) -> Result<(), DirError> {
+    /// Makes durable what was appended.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn sync(&self) -> Result<(), DirError> {
         fs::fdatasync(&self.file).map_err(|errno| DirError::sync(CURRENT, errno))
     }
 }

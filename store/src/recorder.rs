@@ -1,9 +1,12 @@
 //! A thread that writes a daemon's journal, so that nobody waits for a line to be durable: the
-//! journal is history, not state.
+//! journal is history, not state. A line is written at once, so that a killed daemon leaves it behind.
+//! It is made durable a little later, when the disk has done what a rollout waits for: within that
+//! time a loss of power may take it away.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use codevol_protocol::chain::Chain;
 use jiff::Timestamp;
@@ -13,6 +16,8 @@ use crate::journal::{Event, Journal};
 
 /// How many lines may wait for the disk; who records one more waits too.
 const WAITING_MAX: usize = 1_024;
+/// How long a line may be written and not be durable, where nobody waits for it.
+const UNSYNCED_MAX: Duration = Duration::from_millis(100);
 
 /// Hands lines to the thread. When the last clone is gone, what waits is written and the thread
 /// ends.
@@ -24,7 +29,7 @@ pub struct Recorder {
 #[derive(Debug)]
 enum Order {
     Append(Timestamp, Box<Event>),
-    /// Says that what was ordered before is done.
+    /// Says when what was ordered before is durable.
     Tell(SyncSender<()>),
 }
 
@@ -39,17 +44,11 @@ impl Recorder {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start(mut journal: Journal) -> std::io::Result<Self> {
-        let (sender, lines) = mpsc::sync_channel::<Order>(WAITING_MAX);
+    pub fn start(journal: Journal) -> std::io::Result<Self> {
+        let (sender, orders) = mpsc::sync_channel::<Order>(WAITING_MAX);
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || {
-                while let Ok(first) = lines.recv() {
-                    // What came meanwhile shares one sync.
-                    let more = lines.try_iter().take(WAITING_MAX);
-                    write(&mut journal, std::iter::once(first).chain(more).collect());
-                }
-            })?;
+            .spawn(move || run(journal, &orders))?;
         let inner = Inner {
             sender: Some(sender),
             thread: Some(thread),
@@ -72,30 +71,49 @@ impl Recorder {
 
     /// Blocks until all that was recorded before is durable, or the thread is gone.
     pub fn wait(&self) {
-        let (written, done) = mpsc::sync_channel(1);
+        let (durable, done) = mpsc::sync_channel(1);
         if let Some(sender) = &self.inner.sender
-            && sender.send(Order::Tell(written)).is_ok()
+            && sender.send(Order::Tell(durable)).is_ok()
         {
             done.recv().unwrap_or_default();
         }
     }
 }
 
-fn write(journal: &mut Journal, orders: Vec<Order>) {
-    let mut asked = Vec::new();
-    let mut events = Vec::new();
-    for order in orders {
-        match order {
-            Order::Append(at, event) => events.push((at, *event)),
-            Order::Tell(written) => asked.push(written),
+fn run(mut journal: Journal, orders: &Receiver<Order>) {
+    let mut sync_at: Option<Instant> = None;
+    loop {
+        let order = match sync_at {
+            Some(at) => orders.recv_timeout(at.saturating_duration_since(Instant::now())),
+            None => orders.recv().or(Err(RecvTimeoutError::Disconnected)),
+        };
+        let asked = match order {
+            Ok(Order::Append(at, event)) => {
+                if let Err(cause) = journal.write_all([(at, *event)]) {
+                    error!(error = %Chain(&cause), "cannot write the journal");
+                }
+                sync_at = sync_at.or_else(|| Instant::now().checked_add(UNSYNCED_MAX));
+                continue;
+            }
+            Ok(Order::Tell(durable)) => Some(durable),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        sync(&journal);
+        sync_at = None;
+        if let Some(durable) = asked {
+            // Who asked may have gone.
+            durable.send(()).unwrap_or_default();
         }
     }
-    if let Err(cause) = journal.append_all(events) {
-        error!(error = %Chain(&cause), "cannot write the journal");
+    if sync_at.is_some() {
+        sync(&journal);
     }
-    for written in asked {
-        // Who asked may have gone.
-        written.send(()).unwrap_or_default();
+}
+
+fn sync(journal: &Journal) {
+    if let Err(cause) = journal.sync() {
+        error!(error = %Chain(&cause), "cannot make the journal durable");
     }
 }
 

@@ -342,11 +342,11 @@ fn lines_that_are_written_together_are_the_same_lines() {
         journal.append(at(n), event("x")).unwrap();
     }
     let mut journal = opened(&several);
-    assert_eq!(journal.append_all([]).unwrap(), 0);
+    assert_eq!(journal.write_all([]).unwrap(), 0);
     for range in [0..1, 1..6, 6..9] {
         let end = u64::try_from(range.end).unwrap();
         let events = range.map(|n| (at(n), event("x")));
-        assert_eq!(journal.append_all(events).unwrap(), end);
+        assert_eq!(journal.write_all(events).unwrap(), end);
     }
     let names = files(&Dir::open(one.path()).unwrap()).unwrap();
     assert_eq!(files(&Dir::open(several.path()).unwrap()).unwrap(), names);
