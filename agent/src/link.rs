@@ -335,10 +335,13 @@ impl LinkTask {
         volumes: BTreeSet<VolumeName>,
     ) -> impl Future<Output = Result<(), ReceiveError>> + Send + 'static {
         let trust: Trust = self.identity.trust.clone();
-        let receivers: BTreeMap<VolumeName, Receiver> = self
+        let linked: BTreeMap<VolumeName, (Receiver, mpsc::Sender<Order>)> = self
             .volumes
             .iter()
-            .map(|(name, linked)| (name.clone(), linked.receiver.clone()))
+            .map(|(name, linked)| {
+                let (receiver, orders) = (linked.receiver.clone(), linked.orders.clone());
+                (name.clone(), (receiver, orders))
+            })
             .collect();
         async move {
             let head = timeout(ANSWER_TIMEOUT, stream.read::<PushHead>()).await;
@@ -348,11 +351,12 @@ impl LinkTask {
             if !volumes.contains(&head.volume) {
                 return Err(unknown().into());
             }
-            let receiver = receivers.get(&head.volume).ok_or_else(unknown)?.clone();
-            receiver
-                .receive(head, stream, &trust)
-                .await
-                .map(|_received| ())
+            let (receiver, orders) = linked.get(&head.volume).ok_or_else(unknown)?;
+            let received = receiver.receive(head, stream, &trust).await?;
+            if received.is_some() && orders.try_send(Order::Tidy).is_err() {
+                debug!(volume = %receiver.volume, "tidied with the next release");
+            }
+            Ok(())
         }
     }
 }

@@ -32,6 +32,7 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::tidy::Tidying;
 use self::untold::Untold;
 use self::verifying::{Purpose, Verifying};
 use crate::code_server::CodeServer;
@@ -50,6 +51,8 @@ pub enum Order {
     Return(ReleaseId),
     /// What the fleet is to run.
     Live(Option<(Seq, ReleaseId)>),
+    /// A release was staged: what that used up is to be prepared anew.
+    Tidy,
     /// Say what is held, for `Hello`.
     Describe(oneshot::Sender<VolumeHello>),
     /// Say how things stand, for people.
@@ -94,6 +97,7 @@ pub struct VolumeTask {
     volume: VolumeName,
     root: Arc<Mutex<Root>>,
     verifying: Verifying,
+    tidying: Tidying,
     proven: Register<Proven>,
     speaker: Speaker,
     journal: Recorder,
@@ -116,6 +120,7 @@ impl VolumeTask {
             volume: parts.volume,
             root: parts.root,
             verifying: Verifying::new(parts.servers),
+            tidying: Tidying::default(),
             proven: parts.proven,
             speaker: parts.speaker,
             journal: parts.journal,
@@ -138,13 +143,14 @@ impl VolumeTask {
             self.verify(active, Purpose::Check);
         }
         loop {
-            // Cancel-safe: `recv` and `next` lose nothing when dropped.
+            // Cancel-safe: `recv`, `due` and `next` lose nothing when dropped.
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 order = self.inbox.recv() => match order {
                     Some(order) => self.obey(order).await,
                     None => break,
                 },
+                () = self.tidying.due() => self.tidy(),
                 (release, purpose, found) = self.verifying.next() => {
                     let (verification, proven) = found;
                     if self.active() == Some(release) {
@@ -171,6 +177,7 @@ impl VolumeTask {
                     self.tell_of_return().await;
                 }
             }
+            Order::Tidy => self.tidying.later(),
             // Whoever asked may have gone.
             Order::Describe(reply) => drop(reply.send(self.describe())),
             Order::Inspect(reply) => drop(reply.send(self.standing())),
@@ -230,6 +237,7 @@ impl VolumeTask {
             Ok(activated) => {
                 if let Some(elapsed) = activated.flip_us {
                     self.flip += 1;
+                    self.tidying.put_off();
                     // A reload that was asked for before may still end, with whatever it found: no
                     // process is known to serve anything until it was asked after this flip.
                     self.keep_proven(Proven::default());

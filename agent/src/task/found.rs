@@ -64,9 +64,8 @@ impl VolumeTask {
             }
             Purpose::Check => {}
         }
-        // Not before: it would take the disk from the code server that loads, and the root from us.
         if purpose != Purpose::Check {
-            self.tidy();
+            self.tidying.later();
         }
         match verification.verdict {
             Verdict::Good => self.verifying.again_in(CHECK_INTERVAL),

@@ -61,12 +61,9 @@ impl Staging {
         if !self.resent().is_empty() {
             mend::mend(root, self, &landed);
         }
-        // The release is held, whatever becomes of what is left.
-        let emptied = self
-            .places
-            .discard(&self.places.incoming, &id.to_string())
-            .and_then(|()| self.places.empty_trash());
-        if let Err(error) = emptied {
+        // The release is held, whatever becomes of what is left. The trash is emptied later: the fleet
+        // waits for this one.
+        if let Err(error) = self.places.discard(&self.places.incoming, &id.to_string()) {
             tracing::warn!(error = %error, "leftovers of staging stay");
         }
         Ok(id)
