@@ -1,6 +1,9 @@
 //! The releases of one volume: the log, the manifests and the blobs behind it, read by everyone,
 //! appended to by the publisher alone.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -17,6 +20,7 @@ use codevol_store::dir::{Dir, DirError};
 use codevol_store::landing::Landing;
 use codevol_store::log::{Append, Log, LogError, Record};
 use codevol_store::manifests::{Manifests, ManifestsError};
+use codevol_store::wal::{Place, Wal};
 
 /// How many decoded manifests are kept at hand.
 const MANIFESTS_MAX: usize = 4;
@@ -107,11 +111,18 @@ impl Published {
 /// The releases of one volume.
 #[derive(Debug)]
 pub struct History {
-    log: Mutex<Log>,
+    log: Mutex<Appender>,
     manifests: Manifests,
     blobs: Arc<Blobs>,
     published: RwLock<BTreeMap<Seq, Arc<Published>>>,
     recent: Mutex<VecDeque<(ManifestId, Arc<Manifest>)>>,
+}
+
+/// What a release is appended by.
+#[derive(Debug)]
+struct Appender {
+    log: Log,
+    wal: Wal,
 }
 
 impl History {
@@ -120,16 +131,25 @@ impl History {
     /// # Errors
     /// When the directory cannot be used or the log is damaged.
     pub fn open(dir: &Dir) -> Result<Self, HistoryError> {
-        let log = Log::open(&dir.ensure_dir("log", DIR_MODE)?)?;
-        let manifests = Manifests::open(&dir.ensure_dir("manifests", DIR_MODE)?)?;
-        let blobs = Arc::new(Blobs::open(&dir.ensure_dir("blobs", DIR_MODE)?)?);
+        let [log, manifests, blobs] =
+            ["log", "manifests", "blobs"].map(|name| dir.ensure_dir(name, DIR_MODE));
+        let (log, manifests, blobs) = (log?, manifests?, blobs?);
+        // What a power cut took away again, and was acknowledged.
+        let wal = Wal::open(dir, |put| match put.place {
+            Place::Blobs => Blobs::restore(&blobs, &put.path, &put.bytes),
+            Place::Manifests => Manifests::restore(&manifests, &put.path, &put.bytes),
+            Place::Log => Log::restore(&log, &put.path, &put.bytes),
+        })?;
+        let log = Log::open(&log)?;
+        let manifests = Manifests::open(&manifests)?;
+        let blobs = Arc::new(Blobs::open(&blobs)?);
         let mut published = BTreeMap::new();
         for record in log.iter() {
             let release = Published::new(record);
             published.insert(release.seq(), Arc::new(release));
         }
         Ok(Self {
-            log: Mutex::new(log),
+            log: Mutex::new(Appender { log, wal }),
             manifests,
             blobs,
             published: RwLock::new(published),
@@ -266,11 +286,12 @@ impl History {
         blob.put(&mut &*rules)?;
         blob.land(&mut landing);
         let id = self.manifests.land(manifest, &mut landing)?;
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut appender = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let Appender { log, wal } = &mut *appender;
         let next = log.prepare(signed, &mut landing)?;
-        let landed = landing.commit()?;
+        let landed = landing.commit(Some(wal))?;
         self.remember(id, manifest.clone());
-        let appended = log.append(next, &landed)?;
+        let appended = log.append(next, landed)?;
         let newest = log.newest().map(|record| Arc::new(Published::new(record)));
         let (Append::Appended, Some(release)) = (appended, newest) else {
             return Err(HistoryError::Lost);

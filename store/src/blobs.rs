@@ -94,6 +94,17 @@ impl Blobs {
         Ok(Self { dir })
     }
 
+    /// Puts a blob that was written ahead in its place. Before the blobs are opened.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn restore(dir: &Dir, path: &str, bytes: &[u8]) -> Result<(), DirError> {
+        if let Some((fan, _)) = path.split_once('/') {
+            dir.ensure_dir(fan, DIR_MODE)?;
+        }
+        persist::restore(dir, path, FILE_MODE, bytes)
+    }
+
     /// Begins to keep many blobs, which become durable together.
     pub const fn batch(&self) -> Batch<'_> {
         Batch::new(self)

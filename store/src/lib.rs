@@ -7,6 +7,7 @@
 //! lock       one daemon a directory
 //! state_dir  STATE: the lock, the journal, a folder a volume
 //! state      small documents, held in memory, replaced whole
+//! wal        what makes a small release durable with one write (source)
 //! landing    many files durably under their names, at the price of one
 //! together   several files and directories made durable at the same time
 //! register   small values that are replaced often, in place
@@ -29,3 +30,4 @@ pub mod register;
 pub mod state;
 pub mod state_dir;
 pub mod together;
+pub mod wal;

@@ -14,8 +14,9 @@ use codevol_protocol::id::ReleaseId;
 use codevol_protocol::release::{Release, ReleaseError, Seq, SignedRelease};
 
 use crate::dir::{Dir, DirError};
-use crate::landing::{Landed, Landing, Temporary};
+use crate::landing::{Arrival, Content, Landing};
 use crate::persist::{self, Created};
+use crate::wal::Place;
 
 const MODE: u32 = 0o600;
 /// A few texts and fingerprints, each bounded.
@@ -42,14 +43,14 @@ pub struct Record {
     pub signed: SignedRelease,
 }
 
-/// A record that is to be appended. Dropped, it leaves nothing behind.
+/// A record that is to be appended.
 #[derive(Debug)]
 #[must_use]
 pub enum Next {
     /// A record of its seq is in the log already.
     Held(Append),
-    /// It is written, and waits for its name.
-    Written(Box<Record>, Temporary),
+    /// It is to land with what it names.
+    New(Box<Record>),
 }
 
 /// Whose record stands at a seq now.
@@ -145,12 +146,25 @@ impl Log {
         Ok(log)
     }
 
-    /// Writes the record that is to follow the newest one, without a name yet, and has its bytes land
-    /// together with what it names. A record that stands there already is prepared and appended once
-    /// more without harm.
+    /// Puts a record that was written ahead in its place, unless a whole one stands there. Before the
+    /// log is opened.
     ///
     /// # Errors
-    /// When it is not the next record, or cannot be written.
+    /// When it cannot be written.
+    pub fn restore(dir: &Dir, name: &str, bytes: &[u8]) -> Result<(), DirError> {
+        match dir.read(name, RECORD_BYTES_MAX) {
+            Ok(held) if body(&held).is_some() => Ok(()),
+            Err(error) if !error.is_not_found() => Err(error),
+            // A power cut took its bytes or its name.
+            Ok(_) | Err(_) => persist::write(dir, name, MODE, bytes),
+        }
+    }
+
+    /// Has the record that is to follow the newest one land, last, together with what it names. A record
+    /// that stands there already is prepared and appended once more without harm.
+    ///
+    /// # Errors
+    /// When it is not the next record.
     pub fn prepare(&self, signed: &SignedRelease, landing: &mut Landing) -> Result<Next, LogError> {
         let record = parse(signed.clone(), "new")?;
         let seq = record.release.seq;
@@ -160,27 +174,28 @@ impl Log {
         self.check_next(&record, seq)?;
         let mut bytes = codec::encode(signed);
         bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
-        let mut file = Temporary::create(&self.dir, MODE)?;
-        file.write(&bytes)?;
-        landing.add_unnamed(&file)?;
-        Ok(Next::Written(Box::new(record), file))
+        landing.set_last(Arrival {
+            place: Place::Log,
+            dir: self.dir.clone(),
+            path: name(seq),
+            mode: MODE,
+            content: Content::Bytes(bytes),
+        });
+        Ok(Next::New(Box::new(record)))
     }
 
-    /// Appends what was prepared; it is durable when this returns.
+    /// Appends what was prepared and has landed.
     ///
     /// # Errors
-    /// When it is not the next record any more, or cannot be named.
-    pub fn append(&mut self, next: Next, _: &Landed) -> Result<Append, LogError> {
-        let (record, file) = match next {
+    /// When it is not the next record any more, or the one that stands there cannot be read.
+    pub fn append(&mut self, next: Next, landed: Created) -> Result<Append, LogError> {
+        let record = match next {
             Next::Held(verdict) => return Ok(verdict),
-            Next::Written(record, file) => (record, file),
+            Next::New(record) => record,
         };
         let seq = record.release.seq;
         self.check_next(&record, seq)?;
-        let name = name(seq);
-        let created = persist::created(file.link(&name))?;
-        persist::sync_created(&self.dir, &name, created)?;
-        match created {
+        match landed {
             Created::New => {
                 self.follow(*record, seq)?;
                 Ok(Append::Appended)
@@ -239,13 +254,9 @@ impl Log {
     fn load(&self, seq: Seq) -> Result<Record, LogError> {
         let name = name(seq);
         let bytes = self.dir.read(&name, RECORD_BYTES_MAX)?;
-        let split = bytes.len().checked_sub(CHECKSUM_BYTES);
-        let Some((body, checksum)) = split.and_then(|at| bytes.split_at_checked(at)) else {
+        let Some(body) = body(&bytes) else {
             return Err(LogError::Damaged { name });
         };
-        if blake3::hash(body).as_bytes() != checksum {
-            return Err(LogError::Damaged { name });
-        }
         match codec::decode(body) {
             Ok(signed) => parse(signed, &name),
             Err(source) => Err(LogError::Decode { name, source }),
@@ -274,6 +285,12 @@ impl Log {
         self.records.push(record);
         Ok(())
     }
+}
+
+/// Returns what stands before the checksum, if that is its own.
+fn body(bytes: &[u8]) -> Option<&[u8]> {
+    let (body, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_BYTES)?)?;
+    (blake3::hash(body).as_bytes() == checksum).then_some(body)
 }
 
 fn parse(signed: SignedRelease, name: &str) -> Result<Record, LogError> {

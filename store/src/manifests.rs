@@ -8,8 +8,9 @@ use codevol_protocol::limits::MANIFEST_BYTES_MAX;
 use codevol_protocol::manifest::{Manifest, ManifestError};
 
 use crate::dir::{Dir, DirError};
-use crate::landing::{Landing, Temporary};
+use crate::landing::{Arrival, Content, Landing};
 use crate::persist;
+use crate::wal::Place;
 
 const MODE: u32 = 0o600;
 
@@ -61,6 +62,14 @@ impl Manifests {
         Ok(Self { dir })
     }
 
+    /// Puts a manifest that was written ahead in its place. Before the manifests are opened.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn restore(dir: &Dir, name: &str, bytes: &[u8]) -> Result<(), DirError> {
+        persist::restore(dir, name, MODE, bytes)
+    }
+
     /// Has a manifest land together with other files. A damaged one of that id is replaced.
     ///
     /// # Errors
@@ -75,9 +84,13 @@ impl Manifests {
         let name = id.to_string();
         let held = self.dir.read(&name, MANIFEST_BYTES_MAX);
         if !held.is_ok_and(|held| held == bytes) {
-            let mut file = Temporary::create(&self.dir, MODE)?;
-            file.write(&bytes)?;
-            landing.add(file, name);
+            landing.add(Arrival {
+                place: Place::Manifests,
+                dir: self.dir.clone(),
+                path: name,
+                mode: MODE,
+                content: Content::Bytes(bytes),
+            });
         }
         Ok(id)
     }
@@ -141,7 +154,7 @@ mod tests {
     fn put(manifests: &Manifests, manifest: &Manifest) -> ManifestId {
         let mut landing = Landing::default();
         let id = manifests.land(manifest, &mut landing).unwrap();
-        let _landed = landing.commit().unwrap();
+        let _created = landing.commit(None).unwrap();
         id
     }
 

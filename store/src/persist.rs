@@ -34,6 +34,21 @@ pub fn write(dir: &Dir, name: &str, mode: u32, bytes: &[u8]) -> Result<(), DirEr
     dir.sync()
 }
 
+/// Replaces a file unless it holds these bytes already; its name may not be durable yet.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub(crate) fn restore(dir: &Dir, path: &str, mode: u32, bytes: &[u8]) -> Result<(), DirError> {
+    match dir.read(path, bytes.len() as u64) {
+        Ok(held) if held == bytes => return Ok(()),
+        // One of another length is damaged, too.
+        Ok(_) | Err(DirError::TooLong { .. }) => {}
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    write(dir, path, mode, bytes)
+}
+
 /// Makes a file where none is, durably. Of several that try at once one wins.
 ///
 /// # Errors

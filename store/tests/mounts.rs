@@ -106,7 +106,7 @@ fn a_full_disk_is_a_typed_error_and_leaves_what_was_there() {
     let put = || {
         let mut landing = Landing::default();
         manifests.land(&manifest, &mut landing)?;
-        landing.commit().map_err(ManifestsError::from)
+        landing.commit(None).map_err(ManifestsError::from)
     };
     let full = put().unwrap_err();
     assert!(

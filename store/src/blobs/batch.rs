@@ -1,5 +1,5 @@
-//! Keeping many blobs at the price of one: all are written under temporary names, made durable
-//! together, then named.
+//! Keeping many blobs at the price of one: all are read, then made durable and named together. Few and
+//! small ones stay in memory until then, the others under temporary names.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,18 +8,23 @@ use codevol_protocol::id::BlobId;
 use codevol_protocol::limits::FILE_BYTES_MAX;
 
 use super::{BlobError, Blobs, FILE_MODE, path};
-use crate::landing::{Landing, Temporary};
+use crate::landing::{Arrival, Content, Landing, Temporary};
 use crate::together::TOGETHER_MAX;
+use crate::wal::Place;
 
 /// How much is read at a time. A file that is shorter is hashed before anything is written.
 const CHUNK_BYTES: u64 = 1 << 20;
+/// How much of a batch stays in memory.
+const MEMORY_BYTES_MAX: u64 = 1 << 20;
+
 /// Blobs that are written, and have no name before [`Batch::commit`]. Dropped without it, they are
 /// removed.
 #[derive(Debug)]
 #[must_use]
 pub struct Batch<'b> {
     blobs: &'b Blobs,
-    pending: BTreeMap<BlobId, Temporary>,
+    pending: BTreeMap<BlobId, Content>,
+    memory_bytes: u64,
     chunk: Vec<u8>,
 }
 
@@ -37,6 +42,7 @@ impl<'b> Batch<'b> {
         Self {
             blobs,
             pending: BTreeMap::new(),
+            memory_bytes: 0,
             chunk: Vec::new(),
         }
     }
@@ -69,14 +75,21 @@ impl<'b> Batch<'b> {
     pub fn commit(self) -> Result<(), BlobError> {
         let mut landing = Landing::default();
         self.land(&mut landing);
-        let _landed = landing.commit()?;
+        // Nothing in it is named only where nothing has the name.
+        let _created = landing.commit(None)?;
         Ok(())
     }
 
     /// Has all of it land together with other files.
     pub fn land(self, landing: &mut Landing) {
-        for (id, file) in self.pending {
-            landing.add(file, path(id));
+        for (id, content) in self.pending {
+            landing.add(Arrival {
+                place: Place::Blobs,
+                dir: self.blobs.dir.clone(),
+                path: path(id),
+                mode: FILE_MODE,
+                content,
+            });
         }
     }
 
@@ -106,20 +119,28 @@ impl<'b> Batch<'b> {
         }
         // One of another length is damaged, and is replaced.
         if !self.pending.contains_key(&id) && blobs.size(id)? != Some(size) {
-            let mut temporary = match spilled {
-                Some(temporary) => temporary,
+            let content = match spilled {
+                None if self.memory_bytes + size <= MEMORY_BYTES_MAX => {
+                    self.memory_bytes += size;
+                    Content::Bytes(std::mem::take(&mut self.chunk))
+                }
                 None => {
                     let mut temporary = Temporary::create(&blobs.dir, FILE_MODE)?;
                     temporary.write(&self.chunk)?;
-                    temporary
+                    self.written(temporary)
                 }
+                Some(temporary) => self.written(temporary),
             };
-            if self.pending.len() >= TOGETHER_MAX {
-                temporary.close();
-            }
-            self.pending.insert(id, temporary);
+            self.pending.insert(id, content);
         }
         Ok(Stored { id, size })
+    }
+
+    fn written(&self, mut temporary: Temporary) -> Content {
+        if self.pending.len() >= TOGETHER_MAX {
+            temporary.close();
+        }
+        Content::Written(temporary)
     }
 
     /// Reads the next chunk; an empty one is the end.

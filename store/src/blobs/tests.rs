@@ -107,7 +107,7 @@ fn a_batch_names_its_blobs_only_at_the_commit() {
         // The same once more is one blob.
         batch.put(&mut 0_u32.to_le_bytes().as_slice()).unwrap();
         assert!(blobs.ids().unwrap().is_empty());
-        assert_eq!(temporaries(&temp), ids.len());
+        assert!(temporaries(&temp) <= ids.len());
         batch.commit().unwrap();
         assert!(blobs.ids().unwrap().iter().eq(&ids));
         assert_eq!(temporaries(&temp), 0);

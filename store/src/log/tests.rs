@@ -18,7 +18,7 @@ fn opened() -> (tempfile::TempDir, Log) {
 fn append(log: &mut Log, signed: &SignedRelease) -> Result<Append, LogError> {
     let mut landing = Landing::default();
     let next = log.prepare(signed, &mut landing)?;
-    log.append(next, &landing.commit()?)
+    log.append(next, landing.commit(None)?)
 }
 
 fn signed(seq: u64, parent: Option<ReleaseId>, message: &str) -> SignedRelease {
