@@ -82,26 +82,26 @@ impl Landing {
     /// When the system refuses; then none of it is there: a name that may not be durable would pass
     /// for one that is.
     pub fn commit(mut self, wal: Option<&mut Wal>) -> Result<Created, DirError> {
-        let ahead = wal.zip(self.entry());
-        let landed = match ahead {
-            Some((wal, entry)) => {
-                wal.append(&entry)?;
-                let landed = self.land(false);
-                if !matches!(landed, Ok(Created::New)) {
-                    wal.take_back();
-                }
-                landed
+        let Some((wal, entry)) = wal.zip(self.entry()) else {
+            let landed = self.land(true);
+            if landed.is_err() {
+                self.discard_named();
             }
-            None => self.land(true),
+            return landed;
         };
-        if landed.is_err() {
-            for arrival in &self.files {
-                if arrival.is_named() {
-                    persist::discard(&arrival.dir, &arrival.path);
-                }
-            }
+        wal.append(&entry)?;
+        let landed = self.land(false);
+        if !matches!(landed, Ok(Created::New)) {
+            wal.take_back();
+            self.discard_named();
         }
         landed
+    }
+
+    fn discard_named(&self) {
+        for arrival in self.files.iter().filter(|arrival| arrival.is_named()) {
+            persist::discard(&arrival.dir, &arrival.path);
+        }
     }
 
     /// Returns what is written ahead; nothing where that would be too much.
