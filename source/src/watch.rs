@@ -190,8 +190,8 @@ impl Watcher {
         }
     }
 
-    /// Takes in what the kernel has said until now: when this returns, each change before the call has
-    /// its hint in the queue.
+    /// Takes in what the kernel has said until now: when this returns, changes before the call have
+    /// their hints in the queue. Of a flood its beginning is taken in, which tells that there is one.
     pub fn catch_up(&self) {
         lock(&self.shared).take_in();
     }
@@ -209,14 +209,22 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
-    fn drop(&mut self) {
+impl Watcher {
+    /// Ends the thread: nothing is taken in by itself any more.
+    fn end(&mut self) {
         // The descriptor counts: the thread sees it whenever it looks.
         if rustix::io::write(&*self.stop, &1_u64.to_ne_bytes()).is_ok()
             && let Some(thread) = self.thread.take()
+            && thread.join().is_err()
         {
-            drop(thread.join());
+            warn!("the watcher's thread failed");
         }
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

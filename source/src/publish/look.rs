@@ -12,13 +12,13 @@ use tokio::task::block_in_place;
 
 use super::append::PublishError;
 use super::handle::SourceView;
-use super::task::PublisherTask;
+use super::task::{PublisherTask, sleep_until};
 use crate::config::WatchMode;
 use crate::scan::{Scan, Scanner};
 use crate::watch::{self, Watcher};
 
 /// How often a tree that moves under the scan is scanned again before that is said.
-pub(super) const MOVES_MAX: usize = 5;
+const MOVES_MAX: usize = 5;
 
 /// What may differ from the last scan.
 #[derive(Debug)]
@@ -79,6 +79,49 @@ impl PublisherTask {
             self.dirty = Dirty::Everything;
         }
         Err(PublishError::Moved)
+    }
+
+    /// Looks at all of the tree for a person, who wants it published now: waits until it is quiet, as
+    /// long as the longest wait for that, and looks again where it moved meanwhile.
+    pub(super) async fn look_when_quiet(
+        &mut self,
+        watcher: &Watcher,
+    ) -> Result<Seen, PublishError> {
+        let until = Instant::now() + self.config.watch.settle_max;
+        loop {
+            self.wait_for_quiet(until).await;
+            // What was saved before it was asked for belongs to it, whether or not the watcher has
+            // told of it yet.
+            self.expect_anything();
+            let seen = self.look(watcher)?;
+            if !seen.moved || Instant::now() >= until {
+                return Ok(seen);
+            }
+        }
+    }
+
+    async fn wait_for_quiet(&mut self, until: Instant) {
+        // Git may have begun and changed nothing yet.
+        if self.ask_git() {
+            self.settle.handle(Input::Changed, Instant::now());
+        }
+        // A watcher that holds back waits for something else than quiet.
+        while self.blocked.is_none() {
+            let Some(quiet) = self.settle.deadline() else {
+                return;
+            };
+            if quiet.min(until) <= Instant::now() {
+                return;
+            }
+            // Cancel-safe: both arms lose nothing when dropped.
+            tokio::select! {
+                () = sleep_until(quiet.min(until)) => {}
+                hint = self.hints.recv() => match hint {
+                    Some(hint) => self.hinted(hint),
+                    None => return,
+                },
+            }
+        }
     }
 
     /// Has the next look see the tree that stands at the path, where that is another one than the

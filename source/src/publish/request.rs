@@ -93,10 +93,8 @@ impl PublisherTask {
         watcher: &Watcher,
     ) -> Result<PushPlan, CallFailure> {
         self.may_push(&push)?;
-        // What was saved before the push was asked for belongs to it, whether or not the watcher
-        // has told of it yet.
-        self.expect_anything();
-        let mut seen = self.look(watcher).map_err(|error| failed(&error))?;
+        let looked = self.look_when_quiet(watcher).await;
+        let mut seen = looked.map_err(|error| failed(&error))?;
         let head = self.history.head();
         let live = self
             .fleet

@@ -64,9 +64,9 @@ pub struct PublisherTask {
     pub(super) blocked: Option<String>,
     /// How many releases were published since the last collection.
     pub(super) uncollected: usize,
-    /// How often in a row the tree moved under the look at it.
-    pub(super) moves: usize,
-    hints: mpsc::Receiver<Hint>,
+    /// Since when the tree moved under each look at it.
+    pub(super) moving_since: Option<Instant>,
+    pub(super) hints: mpsc::Receiver<Hint>,
     inbox: mpsc::Receiver<Request>,
     pub(super) view: watched::Sender<SourceView>,
 }
@@ -109,7 +109,7 @@ impl PublisherTask {
             dirty: Dirty::Everything,
             blocked: None,
             uncollected: collect::INTERVAL,
-            moves: 0,
+            moving_since: None,
             // Nobody hints before it runs.
             hints: mpsc::channel(1).1,
             inbox,
@@ -217,19 +217,20 @@ impl PublisherTask {
     /// which it is not known yet that it moves is not quiet, and half of a checkout is no release.
     pub(super) fn take_in(&mut self, watcher: &Watcher) -> bool {
         watcher.catch_up();
-        let waiting = self.hints.len();
-        for _ in 0..waiting {
+        let mut moved = false;
+        for _ in 0..self.hints.len() {
             if let Ok(hint) = self.hints.try_recv() {
+                moved |= hint.is_news();
                 self.hinted(hint);
             }
         }
-        waiting > 0
+        moved
     }
 }
 
 /// Sleeps to the moment itself. The runtime's timers count in milliseconds and round up, the poll
 /// below them does so once more: of a settle time of a few that would be the greater part.
-async fn sleep_until(at: Instant) {
+pub(super) async fn sleep_until(at: Instant) {
     if let Some(before) = at.checked_sub(TIMER_GRAIN) {
         tokio::time::sleep_until(before.into()).await;
     }

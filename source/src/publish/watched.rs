@@ -14,7 +14,7 @@ use tracing::{error, warn};
 
 use super::append::PublishError;
 use super::guard::{self, Blast};
-use super::look::{Dirty, MOVES_MAX, Seen};
+use super::look::{Dirty, Seen};
 use super::release::Asked;
 use super::task::PublisherTask;
 use crate::config::PublishMode;
@@ -54,15 +54,19 @@ impl PublisherTask {
 
     /// Finds out whether git is at work. Once it was, hints of what it wrote may still be on their
     /// way when it is done: the whole tree is looked at then.
-    pub(super) fn ask_git(&mut self) {
-        let Some(git_dir) = &self.git_dir else { return };
-        let input = if git_dir.busy() {
+    pub(super) fn ask_git(&mut self) -> bool {
+        let Some(git_dir) = &self.git_dir else {
+            return false;
+        };
+        let is_busy = git_dir.busy();
+        let input = if is_busy {
             self.dirty = Dirty::Everything;
             Input::GitBusy
         } else {
             Input::GitIdle
         };
         self.settle.handle(input, Instant::now());
+        is_busy
     }
 
     /// The tree is quiet: publishes what is new in it, where the watcher is to do that.
@@ -78,13 +82,18 @@ impl PublisherTask {
             Ok(seen) => seen,
             Err(cause) => return self.hold_back(&cause, watcher),
         };
-        // The look may have met one file from before a change and one from after it. The hints of it
-        // have begun another wait for quiet; a tree that is never quiet is published all the same.
-        if seen.moved && self.moves < MOVES_MAX {
-            self.moves += 1;
-            return;
+        // The look may have met one file from before a change and one from after it: the tree waits
+        // for quiet once more. One that is never quiet is published all the same.
+        if seen.moved {
+            let now = Instant::now();
+            let since = *self.moving_since.get_or_insert(now);
+            if now < since + self.config.watch.settle_max {
+                // Where only git's locks came and went, nothing else has begun that wait.
+                self.settle.handle(Input::Changed, now);
+                return;
+            }
         }
-        self.moves = 0;
+        self.moving_since = None;
         if publishes && let Err(cause) = self.publish_watched(seen).await {
             self.hold_back(&cause, watcher);
         }

@@ -70,4 +70,15 @@ impl Hint {
             Self::Unsure { .. } => Some(Input::Changed),
         }
     }
+
+    /// Whether something may have happened, and it is not only time to look.
+    #[must_use]
+    pub const fn is_news(&self) -> bool {
+        !matches!(
+            self,
+            Self::Unsure {
+                reason: UnsureReason::Poll
+            }
+        )
+    }
 }

@@ -101,6 +101,16 @@ fn about(hints: &[Hint], wanted: &str) -> bool {
 }
 
 #[tokio::test]
+async fn what_the_kernel_has_said_is_a_hint_as_soon_as_it_is_taken_in() {
+    let mut tree = Fixture::new(&["d"]);
+    tree.watcher.end();
+    tree.write("d/written");
+    assert!(tree.hints.try_recv().is_err());
+    tree.watcher.catch_up();
+    assert_eq!(tree.hints.try_recv(), Ok(closed("d/written")));
+}
+
+#[tokio::test]
 async fn a_write_is_a_hint_and_a_read_is_none() {
     let mut tree = Fixture::new(&["d"]);
     tree.write("d/read");
