@@ -89,14 +89,14 @@ pub(super) fn target(dir: impl AsFd, name: &[u8]) -> Result<CString> {
     rustix::fs::readlinkat(dir, name, Vec::new())
 }
 
-/// Returns the names in a directory with their types, in no order; a type may be unknown.
+/// Returns the names in a directory with their types, in no order; a type may be unknown, and a name
+/// anything, since a hostile server may have given it.
 pub(super) fn list(dir: impl AsFd) -> Result<Vec<(Vec<u8>, FileType)>> {
     let mut names = Vec::new();
     for entry in rustix::fs::Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
-        // A hostile server may return any name; `/` in one would lead elsewhere.
-        if name != b"." && name != b".." && !name.contains(&b'/') && !name.is_empty() {
+        if name != b"." && name != b".." {
             names.push((name.to_vec(), entry.file_type()));
         }
     }

@@ -312,11 +312,43 @@ fn a_replaced_root_is_noticed() {
 }
 
 #[test]
-fn another_file_system_inside_the_tree_is_skipped() {
+fn another_file_system_inside_the_tree_is_skipped_and_listed() {
     // `/dev/shm` or the like: a directory whose device is another than its parent's.
-    let dev = dir::open_root(Path::new("/dev")).unwrap();
-    let error = dir::open_dir(&dev, b"shm").unwrap_err();
+    let mut scanner = Scanner::open(Path::new("/dev"), &[], None).unwrap();
+    let scan = scanner.full().unwrap();
+    let expected = SkipReason::OtherFileSystem;
+    assert_eq!(skipped(&scan).get("shm"), Some(&expected));
+    assert!(!paths(&scan).iter().any(|path| path.starts_with("shm")));
+    assert!(!scan.directories.contains(&rel("shm")));
+    let error = dir::open_dir(&scanner.root, b"shm").unwrap_err();
     assert_eq!(error, Errno::XDEV);
+}
+
+#[test]
+fn a_name_that_no_file_can_have_is_skipped_and_leads_nowhere() {
+    let mut tree = Fixture::new(&["a/b"]);
+    symlink("a", tree.at("link")).unwrap();
+    let Scanner {
+        root, rules, cache, ..
+    } = &mut tree.scanner;
+    let mut walk = Walk::new(0, rules, cache);
+    let place = Place {
+        dir: None,
+        fd: root.as_fd(),
+        ignored_by: None,
+        same_rules: false,
+    };
+    for name in ["", "/", "a/b", "link/b", "a/../a/b", "/etc/passwd"] {
+        for kind in [
+            FileType::RegularFile,
+            FileType::Directory,
+            FileType::Unknown,
+        ] {
+            let node = walk.name(place, (name.as_bytes(), kind), None).unwrap();
+            assert_eq!(node, Some(Node::Skipped(SkipReason::NoName)), "{name:?}");
+        }
+    }
+    assert_eq!((walk.unread, walk.opened), (Vec::new(), 0));
 }
 
 #[test]

@@ -73,6 +73,9 @@ pub enum SkipReason {
     /// The source may not read it.
     #[error("no permission to read it")]
     Unreadable,
+    /// Its file system gives it a name that no file can have.
+    #[error("no file can have this name")]
+    NoName,
 }
 
 /// A file that is not carried because of its type.

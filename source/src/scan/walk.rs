@@ -91,6 +91,10 @@ impl<'a> Walk<'a> {
         (name, kind): (&[u8], FileType),
         old: Option<&Node>,
     ) -> Result<Option<Node>, ScanError> {
+        // A name that is a way would lead elsewhere.
+        if name.is_empty() || name.contains(&b'/') {
+            return Ok(Some(Node::Skipped(SkipReason::NoName)));
+        }
         let bytes = dir::below(place.dir, name);
         let path = match RelPath::from_bytes(&bytes) {
             Ok(path) => path,
