@@ -109,6 +109,15 @@ impl Receiver {
                 Ok(None)
             }
             Err(error) => {
+                if let ReceiveError::UnknownBase(base) = error {
+                    // The source takes it for held: told that it is not, it sends the files whole.
+                    let held = FromAgent::Held {
+                        volume: self.volume.clone(),
+                        added: Vec::new(),
+                        removed: vec![base],
+                    };
+                    self.speaker.say(held).await;
+                }
                 if !error.is_violation() && !error.is_given_up() {
                     let why = Chain(&error).to_string();
                     self.record(release, error.kind(), why.clone());

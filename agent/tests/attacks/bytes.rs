@@ -5,6 +5,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use codevol_protocol::delta::Position;
 use codevol_protocol::id::{BlobId, ReleaseId};
+use codevol_protocol::message::FromAgent;
 use codevol_protocol::patch;
 
 use crate::craft::{Push, craft};
@@ -85,13 +86,33 @@ async fn is_dropped_then_taken(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_patch_upon_a_release_that_is_not_held_is_refused() {
+async fn a_patch_upon_a_release_that_is_not_held_is_dropped_and_the_whole_is_taken() {
     let mut scene = Scene::begin().await;
     let next = files_at(scene.next(), "two");
+    let nowhere = ReleaseId::of(b"nowhere");
     let mut push = next.push(Some(&scene.live));
-    push.head.base = Some(ReleaseId::of(b"nowhere"));
-    let failure = scene.refuses("an unheld base", &push).await;
+    push.head.base = Some(nowhere);
+    scene.link.push(&push).await;
+    // The source is told first that it is wrong about the base.
+    let told = loop {
+        match scene.link.hear().await.unwrap().unwrap() {
+            FromAgent::Held { removed, .. } if removed == [nowhere] => break true,
+            FromAgent::Report(report) if report.release == next.id() => break false,
+            _ => {}
+        }
+    };
+    assert!(told);
+    let Answer::Failed(failure) = scene.answer(next.id(), "an unheld base").await else {
+        panic!("was not refused");
+    };
     assert!(failure.retryable, "{failure:?}");
+    scene
+        .noted("an unheld base", failure.kind.as_str(), 1)
+        .await;
+    assert!(!scene.node.holds(&next));
+    scene.is_unharmed("an unheld base").await;
+    scene.link.push(&next.push(None)).await;
+    scene.goes_live(next, "the whole").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,12 @@
 
 use codevol_peer::key;
 use codevol_protocol::delta::Position;
+use codevol_protocol::evidence::Verdict;
 use codevol_protocol::id::ReleaseId;
-use codevol_protocol::message::Partial;
+use codevol_protocol::message::{Failure, FromAgent, Partial, Step};
 
 use crate::host::Host;
-use crate::member::Member;
+use crate::member::{Member, pipes, report, staged};
 
 const NODE: u8 = 7;
 
@@ -49,4 +50,31 @@ async fn a_position_that_cannot_be_harms_nobody() {
     assert_eq!(frames, 3);
     node.link.close(codevol_transport::CloseCode::Done, "");
     host.survives("positions").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_that_the_agent_has_lost_is_not_patched_upon_again() {
+    let mut host = Host::begin().await;
+    let live = *host.good.held.last().unwrap();
+    host.publish("two").await;
+    let (head, _) = host.good.receives().await;
+    assert_eq!(head.base, Some(live));
+    let (volume, release) = (pipes(), head.release.id());
+    host.good
+        .say(&FromAgent::Held {
+            volume,
+            added: Vec::new(),
+            removed: vec![live],
+        })
+        .await;
+    let failed = Step::StageFailed(Failure::new("refused", "its base is not held"));
+    host.good.say(&report(release, failed)).await;
+    let (again, frames) = host.good.receives().await;
+    assert_eq!((again.release.id(), again.base), (release, None));
+    // The manifest and both files.
+    assert_eq!(frames, 3);
+    host.good.say(&report(release, staged())).await;
+    host.good.activates(release, Verdict::Good).await;
+    host.good.hears_live(release).await;
+    host.survives("whole").await;
 }
