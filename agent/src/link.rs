@@ -89,7 +89,7 @@ enum LinkError {
     Push(#[source] ReceiveError),
     #[error("the source does not answer within {0:?}")]
     Silent(Duration),
-    #[error("a volume's task takes no order within {0:?}")]
+    #[error("a volume's task does not answer within {0:?}")]
     Busy(Duration),
     #[error("a volume's task has ended")]
     Stopping,
@@ -232,7 +232,9 @@ impl LinkTask {
         let (outbox, mut said) = mpsc::channel(OUTBOX_MAX);
         // Before `Hello` is made up: what happens between the two is said after it, and not lost.
         self.speaker.set(Some(outbox));
-        let hello = self.hello().await?;
+        // The task may itself wait for room to speak: nobody reads what it says before `Hello`.
+        let hello = timeout(ANSWER_TIMEOUT, self.hello()).await;
+        let hello = hello.or(Err(LinkError::Busy(ANSWER_TIMEOUT)))??;
         writer.write(&FromAgent::Hello(hello)).await?;
         let mut judge = AgentSession::new(self.volumes.keys().cloned().collect());
         let greeting = timeout(ANSWER_TIMEOUT, reader.read::<FromSource>()).await;
@@ -365,3 +367,6 @@ async fn say(writer: &mut LinkWriter, message: &FromAgent) -> Result<(), LinkErr
     let written = timeout(ANSWER_TIMEOUT, writer.write(message)).await;
     Ok(written.or(Err(LinkError::Silent(ANSWER_TIMEOUT)))??)
 }
+
+#[cfg(test)]
+mod tests;

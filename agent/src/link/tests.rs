@@ -1,0 +1,205 @@
+//! What is said on a link, and when, by a volume's task that a test plays.
+
+use std::fs;
+use std::sync::{Arc, Mutex};
+
+use codevol_peer::{frame, key, listening, within};
+use codevol_protocol::codec;
+use codevol_protocol::id::{FleetId, ReleaseId};
+use codevol_protocol::limits::CONTROL_FRAME_BYTES_MAX;
+use codevol_protocol::message::{Failure, Report, SourceHello, Step, VolumeHello};
+use codevol_store::state_dir::StateDir;
+use codevol_transport::FrameReader;
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+use tempfile::TempDir;
+
+use super::*;
+use crate::identity::Enrolment;
+use crate::volume::Root;
+
+const SOURCE: u8 = 1;
+const OPERATOR: u8 = 2;
+
+/// A link that runs, the volume's task at one end of it and the source at the other.
+struct Bench {
+    source: Endpoint,
+    orders: mpsc::Receiver<Order>,
+    speaker: Speaker,
+    _running: JoinSet<()>,
+    _state: StateDir,
+    _temp: TempDir,
+}
+
+/// The source's end of a connection.
+struct Peer {
+    _connection: Connection,
+    send: SendStream,
+    reader: FrameReader<RecvStream>,
+}
+
+fn pipes() -> VolumeName {
+    "pipes".parse().unwrap()
+}
+
+impl Bench {
+    fn start() -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let (root, state) = (temp.path().join("root"), temp.path().join("state"));
+        for dir in [&root, &state] {
+            fs::create_dir(dir).unwrap();
+        }
+        Identity::node_key(&state).unwrap();
+        let trust = Trust {
+            fleet: FleetId::of(b"fleet"),
+            epoch: 1,
+            sources: vec![key(SOURCE).public()],
+            publishers: Vec::new(),
+            revoked: Vec::new(),
+        };
+        let enrolment = Enrolment {
+            fleet: trust.fleet,
+            node: "dag-01".parse().unwrap(),
+            volume: pipes(),
+            source_key: key(SOURCE).public(),
+            operator: key(OPERATOR).public(),
+            trust: trust.sign(&key(OPERATOR)),
+        };
+        Identity::enrol(&state, enrolment).unwrap();
+        let identity = Identity::open(&state).unwrap();
+        let (root, _) = Root::open(&root, &state, &pipes(), 3).unwrap();
+        let state = StateDir::open(&state).unwrap();
+        let at = "127.0.0.1:0".parse().unwrap();
+        let source = Endpoint::server(listening(&key(SOURCE)), at).unwrap();
+        let address = source.local_addr().unwrap().to_string();
+        let speaker = Speaker::default();
+        let (sender, orders) = mpsc::channel(8);
+        let receiver = Receiver {
+            volume: pipes(),
+            root: Arc::new(Mutex::new(root)),
+            partial: Arc::default(),
+            speaker: speaker.clone(),
+            journal: state.journal().clone(),
+        };
+        let linked = Linked {
+            orders: sender,
+            receiver,
+        };
+        let (view, _seen) = watch::channel(LinkView {
+            address: address.clone(),
+            state: LinkState::Connecting,
+        });
+        let link = LinkTask {
+            source: vec![address],
+            identity,
+            volumes: BTreeMap::from([(pipes(), linked)]),
+            speaker: speaker.clone(),
+            build: Text::cut("test"),
+            journal: state.journal().clone(),
+            view,
+        };
+        let mut running = JoinSet::new();
+        running.spawn(link.run(CancellationToken::new()));
+        Self {
+            source,
+            orders,
+            speaker,
+            _running: running,
+            _state: state,
+            _temp: temp,
+        }
+    }
+
+    async fn dialled(&self) -> Connection {
+        let incoming = within("dial", self.source.accept()).await.unwrap();
+        within("handshake", incoming.into_future()).await.unwrap()
+    }
+
+    /// Waits until the task is asked how it stands.
+    async fn asked(&mut self) -> oneshot::Sender<VolumeHello> {
+        match within("order", self.orders.recv()).await.unwrap() {
+            Order::Describe(reply) => reply,
+            order => panic!("{order:?}"),
+        }
+    }
+
+    async fn says(&self, message: &FromAgent) {
+        within("say", self.speaker.say(message.clone())).await;
+    }
+}
+
+impl Peer {
+    async fn of(connection: Connection) -> Self {
+        let (send, receive) = within("control", connection.accept_bi()).await.unwrap();
+        Self {
+            _connection: connection,
+            send,
+            reader: FrameReader::new(receive, CONTROL_FRAME_BYTES_MAX),
+        }
+    }
+
+    async fn hears(&mut self) -> FromAgent {
+        within("message", self.reader.read())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    async fn greets(&mut self) {
+        let hello = FromSource::Hello(SourceHello {
+            minor: MINOR,
+            build: Text::cut("test"),
+            node: "dag-01".parse().unwrap(),
+        });
+        let bytes = frame(&codec::encode(&hello));
+        self.send.write_all(&bytes).await.unwrap();
+    }
+}
+
+fn nothing_held() -> VolumeHello {
+    VolumeHello {
+        volume: pipes(),
+        newest: None,
+        held: Vec::new(),
+        active: None,
+        partial: None,
+    }
+}
+
+fn report(what: &str) -> FromAgent {
+    FromAgent::Report(Report {
+        volume: pipes(),
+        release: ReleaseId::of(what.as_bytes()),
+        step: Step::StageFailed(Failure::new("test", what.to_owned())),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_found_before_the_first_word_of_the_source_is_said_behind_hello() {
+    let mut bench = Bench::start();
+    let connection = bench.dialled().await;
+    let (first, second) = (report("while hello is made up"), report("behind hello"));
+    let described = bench.asked().await;
+    bench.says(&first).await;
+    described.send(nothing_held()).unwrap();
+    let mut source = Peer::of(connection).await;
+    assert!(matches!(source.hears().await, FromAgent::Hello(_)));
+    bench.says(&second).await;
+    source.greets().await;
+    assert_eq!(source.hears().await, first);
+    assert_eq!(source.hears().await, second);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_does_not_say_how_it_stands_ends_the_link_and_is_asked_anew() {
+    let mut bench = Bench::start();
+    let first = bench.dialled().await;
+    // It waits for room to speak, say.
+    let never = bench.asked().await;
+    let connection = bench.dialled().await;
+    within("the end", first.closed()).await;
+    drop(never);
+    let described = bench.asked().await;
+    described.send(nothing_held()).unwrap();
+    let mut source = Peer::of(connection).await;
+    assert!(matches!(source.hears().await, FromAgent::Hello(_)));
+}
