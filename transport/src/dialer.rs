@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codevol_protocol::key::{PublicKey, SecretKey};
-use quinn::{ConnectionError, Endpoint, TransportErrorCode};
+use codevol_protocol::name::Text;
+use quinn::{Connection, ConnectionError, Endpoint, TransportErrorCode};
 use rustls::sign::CertifiedKey;
 use tokio::net::lookup_host;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::close::CloseReason;
+use crate::close::{CloseCode, CloseReason};
 use crate::link::Link;
-use crate::{Alpn, quic, tls};
+use crate::{Alpn, VERSIONS, quic, tls};
 
 /// A dial came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -54,12 +55,14 @@ pub enum DialError {
         pinned: PublicKey,
     },
     /// Who answers does not speak the protocol, or not this version of it.
-    #[error("`{address}` does not speak `{alpn}`")]
+    #[error("`{address}` does not speak `{alpn}`{}", .spoken.as_ref().map_or_else(String::new, |spoken| format!(", but `{spoken}`")))]
     Version {
         /// Who answered.
         address: SocketAddr,
         /// What was wanted.
         alpn: Alpn,
+        /// What it speaks, where it says that.
+        spoken: Option<Text>,
     },
     /// The connection ended before it was there.
     #[error("`{address}` let the handshake fail")]
@@ -206,15 +209,42 @@ async fn attempt(
     let connecting = endpoint
         .connect_with(config, address, SERVER_NAME)
         .map_err(|error| unreachable(io::Error::other(error)))?;
+    let other_version = |spoken| {
+        let version = DialError::Version {
+            address,
+            alpn,
+            spoken,
+        };
+        Err(Some(version))
+    };
     match connecting.await {
+        Ok(connection) if quic::protocol(&connection).as_deref() == Some(VERSIONS) => {
+            other_version(spoken(&connection).await)
+        }
         Ok(connection) => Ok(Link::new(connection, pinned, Some(endpoint))),
         Err(_) if verifier.saw_wrong_key() => Err(Some(DialError::WrongKey { address, pinned })),
         Err(ConnectionError::TimedOut) => Err(None),
-        Err(error) if is_alpn_refusal(&error) => Err(Some(DialError::Version { address, alpn })),
+        Err(error) if is_alpn_refusal(&error) => other_version(None),
         Err(error) => Err(Some(DialError::Closed {
             address,
             source: error.into(),
         })),
+    }
+}
+
+/// Waits until the other side has said what it speaks.
+async fn spoken(connection: &Connection) -> Option<Text> {
+    let closed = timeout(SPOKEN_TIMEOUT, connection.closed()).await.ok()?;
+    match CloseReason::from(closed) {
+        CloseReason::Peer {
+            code: CloseCode::Version,
+            reason,
+        } => Some(Text::cut(reason)),
+        CloseReason::Peer { .. }
+        | CloseReason::Local
+        | CloseReason::Silent
+        | CloseReason::Restarted
+        | CloseReason::Transport(_) => None,
     }
 }
 
@@ -235,6 +265,8 @@ fn is_alpn_refusal(error: &ConnectionError) -> bool {
 
 /// How long an address may be silent before the next one is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
+/// How long the other side may take to say what it speaks.
+const SPOKEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most addresses of a name that are tried.
 const ADDRESSES_MAX: usize = 8;
 /// What quinn wants as a name; it is never sent, the key alone says who answers.

@@ -52,12 +52,21 @@ impl Alpn {
         }
     }
 
+    /// Names all that this build speaks, for a peer that speaks none of it.
+    fn spoken() -> String {
+        Self::ALL.map(Self::as_str).join(", ")
+    }
+
     fn from_wire(name: &[u8]) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|alpn| alpn.as_str().as_bytes() == name)
     }
 }
+
+/// What two sides settle on that share no version of a protocol, old or new: the listening one says what
+/// it speaks, and closes. It never changes.
+const VERSIONS: &[u8] = b"codevol-versions";
 
 impl fmt::Display for Alpn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codevol_protocol::key::{PublicKey, SecretKey};
-use quinn::crypto::rustls::HandshakeData;
 use quinn::{Connection, Endpoint, Incoming, TokioRuntime};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -20,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::close::{CloseCode, CloseReason};
 use crate::link::{DRAIN_MAX, Link};
-use crate::{Alpn, quic, tls};
+use crate::{Alpn, VERSIONS, quic, tls};
 
 /// The socket cannot be bound.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +41,9 @@ pub enum AcceptError {
     /// The peer has no ed25519 raw public key, speaks no protocol of ours, or went away.
     #[error("handshake failed")]
     Handshake(#[source] CloseReason),
+    /// The peer speaks no version that we speak. It was told which those are.
+    #[error("peer speaks none of {}", Alpn::spoken())]
+    Version,
     /// TLS let something through that is no key or protocol of ours.
     #[error("handshake proved no key or no protocol")]
     Unproven,
@@ -150,7 +152,12 @@ impl Pending {
             .or(Err(AcceptError::TimedOut))?
             .map_err(|error| AcceptError::Handshake(error.into()))?;
         drop(place);
-        Peer::of(connection).ok_or(AcceptError::Unproven)
+        let protocol = quic::protocol(&connection);
+        if protocol.as_deref() == Some(VERSIONS) {
+            connection.close(CloseCode::Version.into(), Alpn::spoken().as_bytes());
+            return Err(AcceptError::Version);
+        }
+        Peer::of(connection, protocol).ok_or(AcceptError::Unproven)
     }
 }
 
@@ -168,17 +175,13 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn of(connection: Connection) -> Option<Self> {
-        let handshake = connection
-            .handshake_data()?
-            .downcast::<HandshakeData>()
-            .ok()?;
+    fn of(connection: Connection, protocol: Option<Vec<u8>>) -> Option<Self> {
         let presented = connection.peer_identity()?;
         let presented = presented.downcast::<Vec<CertificateDer<'static>>>().ok()?;
         let key = tls::public_key(presented.first()?)?;
         Some(Self {
             key,
-            alpn: Alpn::from_wire(&handshake.protocol?)?,
+            alpn: Alpn::from_wire(&protocol?)?,
             remote: connection.remote_address(),
             link: Link::new(connection, key, None),
         })

@@ -4,9 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codevol_protocol::key::SecretKey;
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig, QuicServerConfig};
 use quinn::crypto::{CryptoError, HmacKey};
-use quinn::{ClientConfig, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, Connection, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
@@ -73,6 +75,12 @@ fn transport_config() -> TransportConfig {
         .initial_rtt(INITIAL_RTT)
         .datagram_receive_buffer_size(None);
     transport
+}
+
+/// Returns what the two sides of a connection settled on.
+pub(crate) fn protocol(connection: &Connection) -> Option<Vec<u8>> {
+    let handshake = connection.handshake_data()?;
+    handshake.downcast::<HandshakeData>().ok()?.protocol
 }
 
 /// Returns the configuration of a listening endpoint. All that a later process needs to answer the

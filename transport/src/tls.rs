@@ -22,7 +22,7 @@ use rustls::{
 };
 use zeroize::Zeroizing;
 
-use crate::Alpn;
+use crate::{Alpn, VERSIONS};
 
 /// Wraps a node key as rustls wants it.
 #[expect(
@@ -56,7 +56,9 @@ pub(crate) fn server_config(key: &SecretKey) -> ServerConfig {
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(certified(
             key,
         ))));
+    // In the order in which it prefers them.
     config.alpn_protocols = Alpn::ALL.map(|alpn| alpn.as_str().into()).to_vec();
+    config.alpn_protocols.push(VERSIONS.to_vec());
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;
     config
@@ -78,7 +80,7 @@ pub(crate) fn client_config(
         .dangerous()
         .with_custom_certificate_verifier(verifier)
         .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(key)));
-    config.alpn_protocols = vec![alpn.as_str().into()];
+    config.alpn_protocols = vec![alpn.as_str().into(), VERSIONS.to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_sni = false;
     config

@@ -95,6 +95,54 @@ async fn a_server_of_another_version_is_told_apart_from_a_wrong_key() {
 }
 
 #[tokio::test]
+async fn a_server_of_another_version_is_named_with_both_versions() {
+    for (version, says) in [("codevol/2", "codevol/2"), ("codevol/0", "\x1b[2J")] {
+        let mut tls = tls::server_config(&source_key());
+        tls.alpn_protocols = vec![version.into(), b"codevol-versions".to_vec()];
+        let config = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+        let server = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let addr = server.local_addr().unwrap();
+        let pinned = source_key().public();
+        let answered = async {
+            let connection = server.accept().await.unwrap().await.unwrap();
+            connection.close(CloseCode::Version.into(), says.as_bytes());
+        };
+        let (dialled, ()) = tokio::join!(dial(addr, Alpn::Node, &pinned), answered);
+        let error = dialled.unwrap_err();
+        assert!(!error.is_retryable());
+        let shown = says.replace('\x1b', "\\u{1b}");
+        let expected = format!("`{addr}` does not speak `codevol/1`, but `{shown}`");
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_another_version_is_told_which_there_are() {
+    for version in ["codevol/0", "codevol/2"] {
+        let listener = listen();
+        let addr = listener.local_addr().unwrap();
+        let mut tls = client_tls();
+        tls.alpn_protocols = vec![version.into(), b"codevol-versions".to_vec()];
+        let client = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let connecting = client.connect_with(config, addr, "codevol").unwrap();
+        let told = async { CloseReason::from(connecting.await.unwrap().closed().await) };
+        let accepted = async {
+            let pending = listener.accept().await.unwrap();
+            pending.handshake(DEADLINE).await
+        };
+        let (told, accepted) = tokio::join!(told, accepted);
+        let reason = "codevol/1, codevol-join/1".to_owned();
+        let code = CloseCode::Version;
+        assert_eq!(told, CloseReason::Peer { code, reason });
+        let error = accepted.unwrap_err();
+        assert!(matches!(error, AcceptError::Version), "{error:?}");
+        // The listener is none the worse for it.
+        pair_on(&listener, Alpn::Node).await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_of_another_protocol_is_refused() {
     for protocols in [vec![b"h3".to_vec()], vec![b"codevol/2".to_vec()], vec![]] {
         let mut tls = client_tls();
