@@ -121,16 +121,6 @@ impl Blobs {
         Ok(stored.id)
     }
 
-    /// Keeps the bytes of a file, durably, if they are those that were announced.
-    ///
-    /// # Errors
-    /// When they are others, or cannot be read or written.
-    pub fn put_file(&self, mut file: File, expected: BlobId) -> Result<(), BlobError> {
-        let mut batch = self.batch();
-        batch.put_expected(&mut file, expected)?;
-        batch.commit()
-    }
-
     /// Whether a blob is kept; its bytes are not looked at.
     ///
     /// # Errors

@@ -83,14 +83,17 @@ fn bytes_other_than_announced_are_not_kept() {
         let source = tempfile::NamedTempFile::new().unwrap();
         source.as_file().set_len(length).unwrap();
         let expected = BlobId::of(b"other");
-        let error = blobs
-            .put_file(source.reopen().unwrap(), expected)
-            .unwrap_err();
+        let put = |id| {
+            let mut batch = blobs.batch();
+            batch.put_expected(&mut source.reopen().unwrap(), id)?;
+            batch.commit()
+        };
+        let error = put(expected).unwrap_err();
         assert!(matches!(error, BlobError::Other { .. }), "{error:?}");
         assert!(!blobs.has(expected).unwrap());
         let real = BlobId::of(&vec![0; usize::try_from(length).unwrap()]);
         assert!(!blobs.has(real).unwrap());
-        blobs.put_file(source.reopen().unwrap(), real).unwrap();
+        put(real).unwrap();
         assert!(blobs.has(real).unwrap());
     }
     assert_eq!(temporaries(&temp), 0);
