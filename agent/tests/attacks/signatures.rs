@@ -257,3 +257,29 @@ async fn a_push_in_the_name_of_another_volume_is_refused_or_a_breach() {
     scene.link.push(&push).await;
     scene.closes("a volume that this node does not hold").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_for_which_anybody_can_sign_is_none() {
+    let mut scene = Scene::begin().await;
+    let publisher = key(PUBLISHER).public();
+    let neutral = |first: u8, last: u8| {
+        let mut bytes = [0; 32];
+        (bytes[0], bytes[31]) = (first, last);
+        bytes
+    };
+    for (what, forged) in [
+        ("a key of small order", neutral(1, 0)),
+        ("another key of small order", neutral(0, 0)),
+        ("a key in other bytes than its own", neutral(1, 0x80)),
+    ] {
+        let good = files_at(scene.next(), what).push(Some(&scene.live));
+        let mut bytes = good.bytes();
+        let at = bytes
+            .windows(32)
+            .position(|found| found == publisher.as_bytes());
+        bytes[at.unwrap()..][..32].copy_from_slice(&forged);
+        scene.link.push_bytes(&bytes).await;
+        // No key, no record: what comes behind it is not read.
+        scene.closes(what).await;
+    }
+}

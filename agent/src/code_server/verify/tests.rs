@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use codevol_protocol::evidence::{CodeServerState, Evidence, Verdict};
+use codevol_protocol::name::Text;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -117,6 +118,31 @@ async fn nothing_is_reloaded_unless_it_may_be() {
         Some(super::super::PointsTo::Current)
     );
     assert_eq!(running.reloads(), 0);
+}
+
+#[tokio::test]
+async fn a_first_look_says_what_keeps_a_server_from_following() {
+    use super::super::PointsTo;
+    let look = async |directory: &'static str| {
+        let running = Fake::new(move |asked| match asked.method {
+            "ListRepositories" => listing(directory),
+            _ => stock(asked),
+        })
+        .start();
+        let looked = running.server.inspect().await;
+        assert_eq!(running.reloads(), 0);
+        (looked.pointer, looked.advice)
+    };
+    let follow = "start it with `-d ROOT/current`";
+    assert_eq!(look("/vol/current").await, (Some(PointsTo::Current), None));
+    let (pointer, advice) = look("/vol/releases/000042-3f9ac1d2").await;
+    assert_eq!(pointer, Some(PointsTo::Release(Text::cut(RELEASE))));
+    let advice = advice.unwrap();
+    assert!(advice.as_str().contains(RELEASE), "{advice}");
+    assert!(advice.as_str().contains(follow), "{advice}");
+    let (pointer, advice) = look("/srv/elsewhere").await;
+    assert_eq!(pointer, Some(PointsTo::Outside));
+    assert!(advice.unwrap().as_str().contains(follow));
 }
 
 #[tokio::test]
