@@ -213,3 +213,40 @@ pub(super) fn write_new(file: &Path, text: &str) -> Result<(), CommandError> {
         CommandError::environment(format!("cannot write `{}`", file.display())).because(&error)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_project_is_known_by_its_files() {
+        for (files, found) in [
+            (&[("notes.txt", "dagster")][..], None),
+            (&[("pyproject.toml", "[project]\nname = 'x'\n")], None),
+            (&[("requirements.txt", "polars\n")], None),
+            (&[("definitions.py", "")], Some("definitions.py")),
+            (&[("workspace.yaml", "")], Some("workspace.yaml")),
+            (
+                &[("pyproject.toml", "[tool.dagster]\n")],
+                Some("pyproject.toml"),
+            ),
+            (
+                &[("requirements.txt", "dagster==1\n")],
+                Some("requirements.txt"),
+            ),
+            (
+                &[("requirements.txt", "dagster\n"), ("dagster.yaml", "")],
+                Some("dagster.yaml"),
+            ),
+        ] {
+            let tree = tempfile::tempdir().unwrap();
+            for (name, text) in files {
+                let mut file = fs::File::create(tree.path().join(name)).unwrap();
+                file.write_all(text.as_bytes()).unwrap();
+            }
+            assert_eq!(find_project(tree.path()), found, "{files:?}");
+        }
+    }
+}
