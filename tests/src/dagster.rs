@@ -41,7 +41,8 @@ impl Dagster {
     }
 
     /// Returns the program.
-    pub(crate) fn program(&self) -> &Path {
+    #[must_use]
+    pub fn program(&self) -> &Path {
         &self.program
     }
 }

@@ -37,6 +37,11 @@ impl Host {
         self.env.push((format!("CODEVOL_{key}"), value.to_owned()));
     }
 
+    /// Sets a variable of its environment, as a service manager does.
+    pub fn set_env(&mut self, variable: &str, value: &str) {
+        self.env.push((variable.to_owned(), value.to_owned()));
+    }
+
     /// Starts the daemon, whatever becomes of it.
     pub fn spawn(&mut self) {
         let mut command = self.command();

@@ -8,6 +8,7 @@
 )]
 
 mod away;
+mod demo;
 mod history;
 mod joining;
 mod large;
@@ -19,5 +20,6 @@ mod secrets;
 mod serving;
 mod sidecar;
 mod stopping;
+mod supervised;
 mod trees;
 mod watching;

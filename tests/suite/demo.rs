@@ -1,0 +1,95 @@
+//! The first thing that anyone runs: it shows what it promises, and leaves nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use codevol_tests::{Agent, Dagster, Ended, Place, save, say, wait_for};
+
+/// Runs one round of it in a temporary folder of its own, and checks that nothing is left.
+fn one_round(place: &Arc<Place>, args: &[&str], env: &[(&str, &Path)]) -> Ended {
+    let temp = place.folder("temp");
+    let mut command = Agent::new(place, "demo").command();
+    command.args(["demo", "--once", "--break"]).args(args);
+    command.env("TMPDIR", &temp).envs(env.iter().copied());
+    let began = Instant::now();
+    let ended = Ended::run(command).exits(0);
+    say(&format!("one round took {:.1?}", began.elapsed()));
+    let left: Vec<_> = fs::read_dir(&temp).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}\n{ended}");
+    wait_for("no process of it is left", || {
+        let left = processes_of(&temp);
+        left.is_empty().then_some(()).ok_or_else(|| left.join("\n"))
+    });
+    ended
+}
+
+/// The processes that were started with something of a folder.
+fn processes_of(folder: &Path) -> Vec<String> {
+    let folder = folder.to_str().unwrap();
+    let processes = fs::read_dir("/proc").unwrap();
+    let commands = processes.filter_map(|process| {
+        // It may have ended by now.
+        let command = fs::read(process.ok()?.path().join("cmdline")).ok()?;
+        Some(String::from_utf8_lossy(&command).replace('\0', " "))
+    });
+    commands
+        .filter(|command| command.contains(folder))
+        .collect()
+}
+
+fn last_line(ended: &Ended) -> &str {
+    ended.stdout.lines().last().unwrap()
+}
+
+/// Each file of a folder, with all that a write would change.
+fn files_of(folder: &Path) -> BTreeMap<PathBuf, (SystemTime, Vec<u8>)> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_of(&path));
+        }
+        let changed = fs::metadata(&path).unwrap().modified().unwrap();
+        files.insert(path.clone(), (changed, fs::read(&path).unwrap_or_default()));
+    }
+    files
+}
+
+#[test]
+fn without_dagster_a_copy_of_the_folder_is_edited_lost_and_rolled_back() {
+    let place = Arc::new(Place::new());
+    let project = place.folder("project");
+    for n in 0..12 {
+        let text = format!("X = {n}\n");
+        save(&project.join(format!("pipes/m{n}.py")), text.as_bytes());
+    }
+    let before = files_of(&project);
+    let nowhere = place.folder("nowhere");
+    let ended = one_round(
+        &place,
+        &[project.to_str().unwrap()],
+        &[("PATH", nowhere.as_path())],
+    );
+    assert!(ended.stdout.contains("no `dagster` on PATH"), "{ended}");
+    assert!(ended.stdout.contains("visible on 3 of 3"), "{ended}");
+    assert!(ended.stdout.contains("push exits 4"), "{ended}");
+    assert_eq!(last_line(&ended), "back on r4 on 3 of 3", "{ended}");
+    assert_eq!(files_of(&project), before);
+}
+
+#[test]
+fn with_dagster_a_broken_edit_is_taken_back_on_all_three() {
+    let Some(dagster) = Dagster::find() else {
+        return;
+    };
+    let place = Arc::new(Place::new());
+    let ended = one_round(&place, &[], &[("CODEVOL_DAGSTER", dagster.program())]);
+    assert!(ended.stdout.contains("proven"), "{ended}");
+    assert!(ended.stdout.contains("visible on 3 of 3"), "{ended}");
+    let error = "No module named 'a_module_that_nobody_has'";
+    assert!(ended.stdout.contains(error), "{ended}");
+    assert_eq!(last_line(&ended), "back on r2 on 3 of 3", "{ended}");
+}
