@@ -32,6 +32,7 @@ fn records(host: &Host) -> usize {
 /// Nothing is published: whoever pushed hears why, and no part of it stays.
 async fn is_not_published(host: &Host, what: &str, why: &str) {
     let reply = host.push(what).await;
+    let what = what.get(..80).unwrap_or(what);
     let Reply::Failed(failure) = reply else {
         panic!("{what}: {reply:?}");
     };
@@ -109,13 +110,22 @@ async fn without_a_descriptor_nothing_is_published() {
     host.survives("descriptors again").await;
 }
 
-/// The directories that publishing writes into.
+/// What publishing writes into: the write-ahead log, and the directories of what a release is made of.
 fn places(host: &Host) -> Vec<PathBuf> {
+    [vec![volume(host).join("wal")], directories(host)].concat()
+}
+
+fn directories(host: &Host) -> Vec<PathBuf> {
     let blobs = volume(host).join("blobs");
     let fans = fs::read_dir(&blobs).unwrap();
     let fans = fans.map(|fan| fan.unwrap().path());
     let own = ["log", "manifests"].map(|place| volume(host).join(place));
     own.into_iter().chain(fans).chain([blobs]).collect()
+}
+
+/// A text that is too long to be written ahead.
+fn long(what: &str) -> String {
+    what.repeat(400_000 / what.len())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,7 +150,8 @@ async fn any_call_that_fails_while_a_release_is_published() {
         let failing = Failing::of(calls, &how, &places(&host), &folder);
         let Some(failing) = failing else { return };
         is_not_published(&host, &what, why).await;
-        assert!(failing.end() > 0, "{what}");
+        is_not_published(&host, &long(&what), why).await;
+        assert!(failing.end() > 1, "{what}");
         is_clean(&host, before, &what);
         host.survives(&what).await;
     }
@@ -150,22 +161,37 @@ async fn any_call_that_fails_while_a_release_is_published() {
 async fn a_release_that_may_not_be_durable_is_none() {
     let Some(folder) = apart() else { return };
     let mut host = Host::begin_in(tempfile::tempdir_in(&folder).unwrap()).await;
-    // One place after the other: what comes before it works. A file's blob lies in one of many.
-    let log = volume(&host).join("log");
-    let manifests = volume(&host).join("manifests");
-    let mut blobs = places(&host);
-    blobs.retain(|place| *place != log && *place != manifests);
-    for places in [vec![log], vec![manifests], blobs] {
-        let what = format!("fsync in {:?}", places.last().unwrap());
+    let wal = volume(&host).join("wal");
+    let before = records(&host);
+    let failing = Failing::of("fdatasync", "error=EIO", &[wal], &folder);
+    let Some(failing) = failing else { return };
+    for _ in 0..2 {
+        is_not_published(
+            &host,
+            "fdatasync of what is written ahead",
+            "Input/output error",
+        )
+        .await;
+    }
+    assert!(failing.end() > 1);
+    is_clean(&host, before, "fdatasync");
+    host.survives("fdatasync").await;
+    // One call after the other, whichever it is: what comes before it works.
+    for first in 1..=4 {
+        let what = format!("sync {first} and all after it");
         let before = records(&host);
-        let Some(failing) = Failing::of("fsync,syncfs", "error=EIO", &places, &folder) else {
+        let how = format!("error=EIO:when={first}+");
+        let Some(failing) = Failing::of("fsync,syncfs", &how, &directories(&host), &folder) else {
             return;
         };
-        is_not_published(&host, &what, "Input/output error").await;
-        // What the first attempt left is not taken for durable by the next one.
-        is_not_published(&host, &what, "Input/output error").await;
-        assert!(failing.end() > 1, "{what}");
-        is_clean(&host, before, &what);
+        let reply = host.push(&long(&what)).await;
+        let is_published = matches!(reply, Reply::Plan(_));
+        let failed = failing.end();
+        assert_eq!(is_published, failed == 0, "{what}: {failed} failed");
+        assert!(failed > 0 || first > 1, "{what}");
+        if !is_published {
+            is_clean(&host, before, &what);
+        }
         host.survives(&what).await;
     }
 }
