@@ -16,7 +16,11 @@ pub struct Slot {
 
 impl Slot {
     /// Waits for one.
-    pub(crate) fn take() -> Self {
+    ///
+    /// # Panics
+    /// When the target folder cannot be written.
+    #[must_use]
+    pub fn take() -> Self {
         wait_patiently(|| {
             let mut slots = (0..FLEETS_MAX).map(|n| format!("dagster-slot-{n}.lock"));
             slots.find_map(|name| {

@@ -2,16 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use codevol_tests::{Agent, Dagster, Ended, Place, save, say, wait_for};
+use codevol_tests::{Agent, Dagster, Ended, Place, Slot, save, say, wait_for};
+use rustix::process::{getegid, geteuid};
+
+/// Returns the program, to be run as the daemons are: as a plain user.
+fn program(place: &Arc<Place>) -> Command {
+    Agent::new(place, "demo").command()
+}
+
+/// Returns the program, to be run as this very user, as code servers are: the tests' Python may lie
+/// where a plain one cannot go.
+fn program_beside_python(place: &Arc<Place>) -> Command {
+    let mut command = program(place);
+    command.uid(geteuid().as_raw()).gid(getegid().as_raw());
+    command
+}
 
 /// Runs one round of it in a temporary folder of its own, and checks that nothing is left.
-fn one_round(place: &Arc<Place>, args: &[&str], env: &[(&str, &Path)]) -> Ended {
+fn one_round(
+    place: &Arc<Place>,
+    mut command: Command,
+    args: &[&str],
+    env: &[(&str, &Path)],
+) -> Ended {
     let temp = place.folder("temp");
-    let mut command = Agent::new(place, "demo").command();
     command.args(["demo", "--once", "--break"]).args(args);
     command.env("TMPDIR", &temp).envs(env.iter().copied());
     let began = Instant::now();
@@ -70,6 +90,7 @@ fn without_dagster_a_copy_of_the_folder_is_edited_lost_and_rolled_back() {
     let nowhere = place.folder("nowhere");
     let ended = one_round(
         &place,
+        program(&place),
         &[project.to_str().unwrap()],
         &[("PATH", nowhere.as_path())],
     );
@@ -85,8 +106,14 @@ fn with_dagster_a_broken_edit_is_taken_back_on_all_three() {
     let Some(dagster) = Dagster::find() else {
         return;
     };
+    let _slot = Slot::take();
     let place = Arc::new(Place::new());
-    let ended = one_round(&place, &[], &[("CODEVOL_DAGSTER", dagster.program())]);
+    let ended = one_round(
+        &place,
+        program_beside_python(&place),
+        &[],
+        &[("CODEVOL_DAGSTER", dagster.program())],
+    );
     assert!(ended.stdout.contains("proven"), "{ended}");
     assert!(ended.stdout.contains("visible on 3 of 3"), "{ended}");
     let error = "No module named 'a_module_that_nobody_has'";

@@ -22,8 +22,8 @@ use crate::output::units;
 const LOOK: Duration = Duration::from_millis(1);
 /// How often a status is asked for.
 pub(super) const ASK: Duration = Duration::from_millis(50);
-/// How long one step may take, a cold start of three code servers included.
-const STEP_TIMEOUT: Duration = Duration::from_secs(45);
+/// How long one step may take, a cold start of three code servers on a busy host included.
+const STEP_TIMEOUT: Duration = Duration::from_secs(180);
 /// Tells the whole story; all processes end and the folder goes whatever happens.
 pub(super) async fn tell(args: &DemoArgs, context: &Context) -> Result<ExitStatus, CommandError> {
     let failed =
