@@ -6,14 +6,15 @@ use codevol_protocol::key::SecretKey;
 use codevol_protocol::manifest::Entry;
 use codevol_protocol::name::Text;
 use codevol_protocol::release::{Origin, UnixMillis};
+use codevol_tests::save;
 
 use super::*;
 
 /// What a power cut may leave of a file that was not durable.
 const CUTS: [fn(&Path); 3] = [
     |path| fs::remove_file(path).unwrap(),
-    |path| fs::write(path, b"").unwrap(),
-    |path| fs::write(path, vec![0; fs::read(path).unwrap().len()]).unwrap(),
+    |path| save(path, b""),
+    |path| save(path, &vec![0; fs::read(path).unwrap().len()]),
 ];
 
 struct Scene {
