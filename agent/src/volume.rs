@@ -8,6 +8,8 @@
 //! ROOT/.codevol/records/<id>                 record and manifest of what is held or on its way
 //!              /incoming/<id>/{blobs,tree}   a release on its way
 //!              /incoming/spare               the active release's tree once more
+//!              /rules/<hash>                 ignore rules: what may stand beside a release's files
+//!              /mending/                     a file that is about to take the place of a wrong one
 //!              /trash/                       what is being removed
 //! STATE/recovery-<volume>                    what `current` is to mean; durable before the flip
 //! ```
@@ -27,9 +29,12 @@ mod land;
 mod lease;
 mod marker;
 mod mend;
+mod pace;
 mod places;
 mod record;
 mod recover;
+mod restore;
+mod rules;
 mod spare;
 mod stage;
 #[cfg(test)]
@@ -40,7 +45,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use codevol_protocol::delta::Cut;
-use codevol_protocol::id::ReleaseId;
+use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::name::VolumeName;
 use codevol_protocol::release::Seq;
 use codevol_store::dir::{Dir, DirError, Kind};
@@ -52,13 +57,16 @@ use rustix::io::Errno;
 pub use self::activate::{ActivateError, Activated};
 use self::check::Stamps;
 pub use self::collect::{Collected, Trash};
-pub use self::drift::{Drift, DriftKind};
+pub use self::drift::{Drift, DriftKind, Found, Look, Seen, Stands};
 pub use self::held::Held;
 use self::land::Landed;
 pub use self::marker::MARKER;
+pub use self::pace::{Pace, Progress};
 use self::places::{CURRENT, Places, RELEASES};
 use self::record::Record;
 pub use self::recover::Recovered;
+pub use self::restore::{Restore, Restored};
+use self::rules::Rules;
 pub use self::spare::{Spare, SpareJob};
 pub use self::stage::{StageError, Staging};
 
@@ -77,6 +85,8 @@ pub struct Root {
     record: Register<Record>,
     spare: Option<Spare>,
     stamps: BTreeMap<ReleaseId, Arc<Stamps>>,
+    /// Ignore rules that are at hand.
+    rules: Vec<(BlobId, Arc<Rules>)>,
     _lock: Lock,
 }
 
@@ -186,6 +196,7 @@ impl Root {
             unknown: None,
             spare: None,
             stamps: BTreeMap::new(),
+            rules: Vec::new(),
             _lock: lock,
         };
         let recovered = root.recover().map_err(failed)?;

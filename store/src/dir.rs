@@ -175,6 +175,15 @@ impl Dir {
         Ok(Stat::from(stat))
     }
 
+    /// Gives this directory itself exactly this mode.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn set_mode_self(&self, mode: u32) -> Result<(), DirError> {
+        fs::fchmod(&self.fd, Mode::from_raw_mode(mode))
+            .map_err(|e| DirError::io("set the mode of", ".", e))
+    }
+
     /// Returns where a link points.
     ///
     /// # Errors

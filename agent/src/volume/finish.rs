@@ -35,6 +35,9 @@ impl Staging {
     }
 
     fn try_finish(&mut self, root: &mut Root) -> Result<ReleaseId, StageError> {
+        if self.mends {
+            return self.finish_mending(root);
+        }
         let mut missing = self.not_received();
         let spare = if missing.is_empty() {
             root.take_spare(self)

@@ -18,6 +18,10 @@ pub(super) struct Places {
     pub(super) own: Dir,
     pub(super) incoming: Dir,
     pub(super) records: Dir,
+    /// The ignore rules of what is held, by their hash.
+    pub(super) rules: Dir,
+    /// Where a file is made that takes the place of a wrong one.
+    pub(super) mending: Dir,
     trash: Dir,
 }
 
@@ -28,6 +32,8 @@ impl Places {
             releases: root.ensure_dir(RELEASES, 0o755)?,
             incoming: own.ensure_dir("incoming", 0o700)?,
             records: own.ensure_dir("records", 0o700)?,
+            rules: own.ensure_dir("rules", 0o700)?,
+            mending: own.ensure_dir("mending", 0o700)?,
             trash: own.ensure_dir("trash", 0o700)?,
             own,
             root,
@@ -69,6 +75,12 @@ impl Places {
         let name = id.to_string();
         self.discard(&self.incoming, &name)?;
         self.records.remove_file(&name)?;
+        self.empty_trash()
+    }
+
+    /// Removes what was received for a release that is held, and goes on being held.
+    pub(super) fn remove_received(&self, id: ReleaseId) -> Result<(), DirError> {
+        self.discard(&self.incoming, &id.to_string())?;
         self.empty_trash()
     }
 

@@ -53,6 +53,7 @@ impl Root {
         self.places.releases.sync()?;
         self.places.records.sync()?;
         self.places.own.remove_file(NEXT_LINK)?;
+        self.empty_mending()?;
         self.recover_current(&mut recovered)?;
         // A spare is worth nothing without the stats that were recorded when it was made.
         self.places.discard(&self.places.incoming, SPARE)?;
@@ -60,8 +61,8 @@ impl Root {
         self.discard_unfinished(partial.as_ref().map(|held| held.id()))?;
         self.remove_records()?;
         if let Some(partial) = partial {
-            let id = partial.id();
-            match self.open_staging(partial) {
+            let (id, base) = (partial.id(), partial.base());
+            match self.open_staging(partial, base) {
                 Ok(staging) => recovered.partial = Some((id, staging.position())),
                 Err(error) => {
                     tracing::warn!(release = %id, error = %error, "partial release dropped");
@@ -71,6 +72,16 @@ impl Root {
         }
         self.places.empty_trash()?;
         Ok(recovered)
+    }
+
+    /// Removes files that had not yet taken the place of a wrong one.
+    fn empty_mending(&self) -> Result<(), DirError> {
+        for (name, _) in self.places.mending.entries()? {
+            if let Some(name) = name.to_str() {
+                self.places.mending.remove_tree(name)?;
+            }
+        }
+        Ok(())
     }
 
     fn recover_current(&mut self, recovered: &mut Recovered) -> Result<(), DirError> {

@@ -174,7 +174,7 @@ impl Spare {
 }
 
 /// Returns every directory of a tree but its root.
-fn directories(manifest: &Manifest) -> Vec<RelPath> {
+pub(super) fn directories(manifest: &Manifest) -> Vec<RelPath> {
     let mut dirs: Vec<RelPath> = Vec::new();
     let mut last: Option<RelPath> = None;
     for (path, entry) in manifest.entries() {

@@ -98,6 +98,8 @@ pub struct Staging {
     /// The release's directory below incoming.
     pub(super) dir: Dir,
     missing: BTreeSet<BlobId>,
+    /// Whether the release is held, and only bytes of it were lost.
+    pub(super) mends: bool,
 }
 
 /// The held release that the new one builds upon.
@@ -142,7 +144,7 @@ impl Root {
     }
 
     fn open_new(&self, next: Arc<Held>) -> Result<Staging, StageError> {
-        let staging = self.open_staging(Arc::clone(&next))?;
+        let staging = self.open_staging(Arc::clone(&next), next.base())?;
         staging.check_space()?;
         self.places.step()?;
         next.write(&self.places.records)?;
@@ -158,9 +160,9 @@ impl Root {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error.into()),
         };
-        let drift = drift::compare(&dir, next.manifest(), &[], &|_| false)?;
+        let is_whole = drift::matches(&dir, next.manifest())?;
         let is_current = current_name(&self.places)?.as_ref() == Some(&name);
-        if drift.is_empty() {
+        if is_whole {
             next.write(&self.places.records)?;
             let mut together = Together::default();
             next.add_to(&mut together, &self.places.records)?;
@@ -182,15 +184,22 @@ impl Root {
     /// # Errors
     /// When the disk fails.
     pub fn discard(&self, staging: Staging) -> Result<(), DirError> {
+        if staging.mends {
+            return self.places.remove_received(staging.next.id());
+        }
         self.places.remove_staging(staging.next.id())
     }
 
     /// Opens what there is of a release below incoming.
-    pub(super) fn open_staging(&self, next: Arc<Held>) -> Result<Staging, StageError> {
+    pub(super) fn open_staging(
+        &self,
+        next: Arc<Held>,
+        base: Option<ReleaseId>,
+    ) -> Result<Staging, StageError> {
         let places = Arc::clone(&self.places);
         let dir = places.incoming.ensure_dir(&next.id().to_string(), 0o700)?;
         let blobs = dir.ensure_dir(BLOBS, 0o700)?;
-        let base = match next.base() {
+        let base = match base {
             Some(id) => Some(self.open_base(id)?.ok_or(StageError::UnknownBase(id))?),
             None => None,
         };
@@ -205,6 +214,7 @@ impl Root {
             incoming,
             dir,
             missing,
+            mends: false,
         })
     }
 
@@ -225,6 +235,12 @@ impl Root {
 }
 
 impl Staging {
+    /// Whether the release is held already, and only bytes of it are taken.
+    #[must_use]
+    pub const fn mends(&self) -> bool {
+        self.mends
+    }
+
     /// Returns the release that this is to become.
     #[must_use]
     pub fn release(&self) -> &Held {
@@ -293,7 +309,7 @@ impl Staging {
     }
 
     /// Refuses what does not fit.
-    fn check_space(&self) -> Result<(), StageError> {
+    pub(super) fn check_space(&self) -> Result<(), StageError> {
         let pieces = self.plan.pieces_from(self.position());
         let needed_bytes = pieces.map(|piece| piece.length).sum();
         let free_bytes = self.places.free_bytes()?;
@@ -308,7 +324,24 @@ impl Staging {
 
     /// Removes what was received, after a failure: it may be what fills the disk.
     pub(super) fn abandon(&self) {
-        self.places.abandon(self.next.id());
+        let id = self.next.id();
+        if !self.mends {
+            return self.places.abandon(id);
+        }
+        // Its record stays: it is held.
+        if let Err(error) = self.places.remove_received(id) {
+            tracing::warn!(release = %id, error = %error, "leftovers of mending stay");
+        }
+    }
+
+    /// Whether a blob was received, whole and verified.
+    pub(super) fn has(&self, blob: BlobId) -> bool {
+        self.incoming.has(blob)
+    }
+
+    /// Opens the directory of what was received.
+    pub(super) fn received(&self) -> Result<Dir, DirError> {
+        self.dir.open_dir(BLOBS)
     }
 
     /// Plans anew so that these blobs travel whole.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod drift;
 pub(super) mod faults;
 mod flow;
 mod gc;

@@ -1,7 +1,6 @@
 //! Held files that are not what they were, and bytes that are not what they should be.
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -9,7 +8,7 @@ use codevol_protocol::delta::Position;
 use codevol_protocol::id::BlobId;
 
 use super::kit::*;
-use crate::volume::{Drift, DriftKind, Root, StageError};
+use crate::volume::{Root, StageError};
 
 fn release(seq: u64, changed: &str) -> Published {
     publish(
@@ -20,14 +19,6 @@ fn release(seq: u64, changed: &str) -> Published {
             ("sub/same.py", file("kept as it is")),
         ]),
     )
-}
-
-/// Writes into a file where it stands, with its length and its mtime as before.
-fn damage(path: &Path) {
-    let before = fs::metadata(path).unwrap();
-    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all(b"X").unwrap();
-    file.set_modified(before.modified().unwrap()).unwrap();
 }
 
 fn mtime(path: &Path) -> i64 {
@@ -149,48 +140,4 @@ fn files_below_a_damaged_directory_are_fetched_again() {
     std::os::unix::fs::symlink("/etc", &sub).unwrap();
     assert_eq!(heal(&mut root, &two), [BlobId::of(b"kept as it is")]);
     assert_eq!(read_tree(&disk.release(&two)), two.tree);
-}
-
-#[test]
-fn drift_tells_changed_missing_and_foreign_apart() {
-    let one = publish(
-        1,
-        &tree(&[
-            ("a.py", file("a")),
-            ("b.py", file("b")),
-            ("c.py", file("c")),
-            ("link", link("a.py")),
-            ("sub/.codevol", file("not at the root")),
-            ("void", Thing::Dir),
-        ]),
-    );
-    let (disk, mut root) = Disk::with(&[&one]);
-    prepare_spare(&mut root);
-    let top = disk.release(&one);
-    damage(&top.join("a.py"));
-    fs::remove_file(top.join("b.py")).unwrap();
-    fs::set_permissions(top.join("c.py"), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::remove_file(top.join("link")).unwrap();
-    std::os::unix::fs::symlink("c.py", top.join("link")).unwrap();
-    for dir in ["__pycache__", "sub/__pycache__", "void/new", "logs"] {
-        fs::create_dir(top.join(dir)).unwrap();
-    }
-    fs::File::create(top.join("sub/planted.py")).unwrap();
-    let ignored = |path: &str| path == "logs";
-    let drift = |path: &str, kind| Drift {
-        path: path.to_owned(),
-        kind,
-    };
-    for deep in [false, true] {
-        let found = root.drift(one.id(), deep, &ignored).unwrap();
-        let expected = [
-            drift("a.py", DriftKind::Changed),
-            drift("b.py", DriftKind::Missing),
-            drift("c.py", DriftKind::Changed),
-            drift("link", DriftKind::Changed),
-            drift("sub/planted.py", DriftKind::Foreign),
-            drift("void/new", DriftKind::Foreign),
-        ];
-        assert_eq!(found, expected);
-    }
 }

@@ -14,7 +14,7 @@ use codevol_protocol::path::RelPath;
 use codevol_protocol::release::{Origin, Release, Seq, UnixMillis, VerifiedRelease};
 use codevol_protocol::trust::{Publisher, Trust};
 
-use crate::volume::{Recovered, Root, RootError, StageError, Staging};
+use crate::volume::{Found, Pace, Recovered, Root, RootError, Seen, StageError, Staging};
 
 pub(super) const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 /// Segments so small that tests can have several.
@@ -85,6 +85,11 @@ fn entry(thing: &Thing) -> Entry {
 }
 
 pub(super) fn publish(seq: u64, tree: &Tree) -> Published {
+    publish_with(seq, tree, b"")
+}
+
+/// The same, with these ignore rules.
+pub(super) fn publish_with(seq: u64, tree: &Tree, rules: &[u8]) -> Published {
     let things = tree.iter().map(|(path, thing)| {
         let path: RelPath = path.parse().unwrap();
         (path, entry(thing))
@@ -104,7 +109,7 @@ pub(super) fn publish(seq: u64, tree: &Tree) -> Published {
         manifest_bytes: manifest.encode().len() as u64,
         entries: manifest.entries().len() as u64,
         total_bytes: manifest.total_bytes(),
-        ignore_rules: BlobId::of(b""),
+        ignore_rules: BlobId::of(rules),
         created_at: UnixMillis(1_700_000_000_123),
         origin: Origin::Push,
         author: Text::cut("alice"),
@@ -220,6 +225,22 @@ pub(super) fn prepare_spare(root: &mut Root) {
         let spare = job.build().unwrap().unwrap();
         root.keep_spare(spare);
     }
+}
+
+/// Compares all of a release with what stands on the disk.
+pub(super) fn look(root: &mut Root, published: &Published) -> Found {
+    let look = root.look(published.id()).unwrap();
+    let found = look.whole(&mut Pace::free(), &mut Seen::default());
+    found.unwrap().unwrap()
+}
+
+/// Writes into a file where it stands, with its length and its mtime as before.
+pub(super) fn damage(path: &Path) {
+    use std::io::Write as _;
+    let before = fs::metadata(path).unwrap();
+    let mut file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all(b"X").unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
 }
 
 /// Reads a directory back as a tree, and checks the modes on the way.
