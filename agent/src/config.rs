@@ -31,8 +31,21 @@ pub struct VolumeConfig {
     pub root: PathBuf,
     /// How many of the newest releases are kept besides those that are needed.
     pub keep: usize,
+    /// What becomes of what drifts.
+    pub drift: DriftMode,
+    /// How long after a scrub of all that is held the next one begins.
+    pub scrub: Duration,
     /// The code servers that load this volume.
     pub code_servers: Vec<CodeServerConfig>,
+}
+
+/// What becomes of what on the disk is not what a release says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DriftMode {
+    /// It is told.
+    Report,
+    /// It is told, and put back.
+    Restore,
 }
 
 /// One code server.

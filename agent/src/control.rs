@@ -1,9 +1,11 @@
-//! What operators ask of the agent over its control socket: health and status.
+//! What operators ask of the agent over its control socket: health, status, a look at the disk.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use codevol_protocol::call::{Call, CallFailure, FailureSort, Reply};
+use codevol_protocol::drift::{Answer, Depth, NodeVerified, Verified, Verifying, Word};
 use codevol_protocol::evidence::{Evidence, Verdict};
 use codevol_protocol::id::{FleetId, ReleaseId};
 use codevol_protocol::manifest::Manifest;
@@ -14,12 +16,20 @@ use codevol_protocol::status::{
     CodeServerStatus, LinkState, NodeError, NodeState, NodeStatus, ReleaseStatus, STATUS_SCHEMA,
     SourceLink, Status, VolumeStatus,
 };
-use codevol_transport::{Caller, FrameError};
-use tokio::sync::{oneshot, watch};
+use codevol_transport::{Caller, FrameError, FrameWriter};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
+use crate::drift::{Asker, DriftOrder};
 use crate::link::{LinkView, Linked};
 use crate::task::{Order, Standing, now};
 use crate::volume::Held;
+
+/// How many words of a look may wait for a caller.
+const WORDS_MAX: usize = 8;
+/// A look that says nothing for so long has ended.
+const SILENCE: Duration = Duration::from_secs(120);
 
 /// What calls are answered from.
 #[derive(Debug, Clone)]
@@ -40,8 +50,70 @@ impl Desk {
     /// # Errors
     /// When the caller does not take the answer.
     pub async fn answer(self, call: Call, mut caller: Caller) -> Result<(), FrameError> {
-        let reply = self.reply(&call).await.unwrap_or_else(Reply::Failed);
+        let reply = match &call {
+            Call::Verify { volume, deep } => {
+                self.verify(volume.as_ref(), *deep, &mut caller.writer)
+                    .await
+            }
+            call => self.reply(call).await,
+        };
+        let reply = reply.unwrap_or_else(Reply::Failed);
         caller.writer.write(&reply).await
+    }
+
+    /// Looks at this node's own disk, and tells how far that is.
+    async fn verify(
+        &self,
+        named: Option<&VolumeName>,
+        deep: bool,
+        writer: &mut FrameWriter<OwnedWriteHalf>,
+    ) -> Result<Reply, CallFailure> {
+        let stopping = || unavailable("stopping", "the agent is stopping");
+        let (name, linked) = self.named(named)?;
+        let depth = if deep { Depth::Held } else { Depth::Active };
+        let (words, mut said) = mpsc::channel(WORDS_MAX);
+        let asker = Asker::Caller(words);
+        if !linked.drift.tell(DriftOrder::Look { depth, asker }) {
+            return Err(unavailable("busy", "the agent looks for others already"));
+        }
+        let looked = loop {
+            let word = timeout(SILENCE, said.recv()).await;
+            let word = word.map_err(|_elapsed| unavailable("silent", "the look does not go on"))?;
+            match word.ok_or_else(stopping)? {
+                Word::Ended(looked) => break *looked,
+                Word::Going(pass) => {
+                    let node = Some(self.node.clone());
+                    let going = Reply::Verifying(Verifying { node, pass });
+                    writer.write(&going).await.map_err(|_gone| stopping())?;
+                }
+            }
+        };
+        let found = NodeVerified {
+            name: self.node.clone(),
+            answer: Answer::Answered,
+            looked: Some(looked),
+        };
+        let found = Reply::NodeVerified(Box::new(found));
+        writer.write(&found).await.map_err(|_gone| stopping())?;
+        Ok(Reply::Verified(Box::new(Verified {
+            volume: name.clone(),
+            at: now(),
+            deep,
+            source: None,
+        })))
+    }
+
+    fn named(&self, named: Option<&VolumeName>) -> Result<(&VolumeName, &Linked), CallFailure> {
+        let found = match named {
+            Some(name) => self.volumes.get_key_value(name),
+            None if self.volumes.len() == 1 => self.volumes.first_key_value(),
+            None => None,
+        };
+        found.ok_or_else(|| {
+            let names: Vec<&str> = self.volumes.keys().map(VolumeName::as_str).collect();
+            CallFailure::new(FailureSort::Usage, "volume", "say which volume is meant")
+                .hint(format!("the agent's volumes: {}", names.join(", ")))
+        })
     }
 
     async fn reply(&self, call: &Call) -> Result<Reply, CallFailure> {
@@ -60,7 +132,9 @@ impl Desk {
             | Call::Ignored { .. }
             | Call::Story { .. }
             | Call::At { .. }
-            | Call::Diff { .. } => Err(CallFailure::new(
+            | Call::Diff { .. }
+            | Call::Verify { .. }
+            | Call::NodeDiff { .. } => Err(CallFailure::new(
                 FailureSort::Usage,
                 "role",
                 "this daemon is an agent; that is asked of the source",
@@ -125,6 +199,7 @@ impl Desk {
         let error = standing.error.as_ref().and_then(|(id, step, failure)| {
             Some(NodeError::new(self.node.clone(), seq(*id)?, step, failure))
         });
+        let drifted = linked.drift.view();
         let node = NodeStatus {
             name: self.node.clone(),
             state: state(standing, link),
@@ -139,7 +214,8 @@ impl Desk {
                 .map(|verification| verification.evidence),
             last_seen_at: Some(now()),
             held: None,
-            drift: Vec::new(),
+            drift: drifted.paths,
+            drift_more: drifted.more,
             code_servers: code_servers(standing.verification.as_ref()),
             error,
         };
@@ -190,6 +266,10 @@ fn state(standing: &Standing, link: LinkState) -> NodeState {
             Verdict::Good => NodeState::Unverified,
         },
     }
+}
+
+fn unavailable(kind: &str, message: &str) -> CallFailure {
+    CallFailure::new(FailureSort::Unavailable, kind, message)
 }
 
 async fn inspect(linked: &Linked) -> Result<Standing, CallFailure> {

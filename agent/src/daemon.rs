@@ -20,6 +20,7 @@ use tracing::{info, warn};
 use crate::code_server::CodeServer;
 use crate::config::{AgentConfig, VolumeConfig};
 use crate::control::Desk;
+use crate::drift::{DriftParts, DriftTask};
 use crate::evidence::PROVEN_SCHEMA;
 use crate::identity::{Identity, IdentityError};
 use crate::link::{LinkTask, LinkView, Linked};
@@ -80,7 +81,7 @@ pub struct Daemon {
     control: ControlListener,
     desk: Desk,
     link: LinkTask,
-    volumes: Vec<VolumeTask>,
+    volumes: Vec<(VolumeTask, DriftTask)>,
     shutdown: CancellationToken,
     state: StateDir,
 }
@@ -151,11 +152,13 @@ impl Daemon {
             state: _held,
         } = self;
         let tasks = TaskTracker::new();
-        for volume in volumes {
-            // It waits for the disk often: on one of the runtime's threads it would have to hand that
+        for (volume, drift) in volumes {
+            // They wait for the disk often: on one of the runtime's threads they would have to hand that
             // thread's other work over, and take it back, each time.
             let (runtime, volume) = (Handle::current(), volume.run(shutdown.clone()));
             tasks.spawn_blocking(move || runtime.block_on(volume));
+            let (runtime, drift) = (Handle::current(), drift.run(shutdown.clone()));
+            tasks.spawn_blocking(move || runtime.block_on(drift));
         }
         let answer = move |call, caller| desk.clone().answer(call, caller);
         tasks.spawn(control.serve(tasks.clone(), shutdown.clone(), answer));
@@ -176,7 +179,7 @@ fn open(
     config: &AgentConfig,
     volume: &VolumeConfig,
     (state, speaker): (&StateDir, &Speaker),
-) -> Result<(VolumeTask, Linked), StartError> {
+) -> Result<((VolumeTask, DriftTask), Linked), StartError> {
     let name = volume.name.clone();
     let opened = Root::open(&volume.root, &config.state_dir, &name, volume.keep);
     let (root, recovered) = opened.map_err(|source| StartError::Root {
@@ -196,25 +199,38 @@ fn open(
     let partial = recovered
         .partial
         .map(|(release, next)| Partial { release, next });
-    let receiver = Receiver {
+    let journal = state.journal();
+    let servers = volume.code_servers.iter().cloned().map(CodeServer::new);
+    let (task, orders) = VolumeTask::new(VolumeParts {
         volume: name.clone(),
         root: root.clone(),
-        partial: Arc::new(tokio::sync::Mutex::new(partial)),
-        speaker: speaker.clone(),
-        journal: state.journal().clone(),
-    };
-    let (task, orders) = VolumeTask::new(VolumeParts {
-        volume: name,
-        root,
-        servers: volume
-            .code_servers
-            .iter()
-            .cloned()
-            .map(CodeServer::new)
-            .collect(),
+        servers: servers.collect(),
         proven,
         speaker: speaker.clone(),
-        journal: state.journal().clone(),
+        journal: journal.clone(),
     });
-    Ok((task, Linked { orders, receiver }))
+    let (drifting, drift) = DriftTask::new(DriftParts {
+        volume: name.clone(),
+        path: volume.root.clone(),
+        root: root.clone(),
+        mode: volume.drift,
+        scrub: volume.scrub,
+        orders: orders.clone(),
+        speaker: speaker.clone(),
+        journal: journal.clone(),
+    });
+    let receiver = Receiver {
+        volume: name,
+        root,
+        partial: Arc::new(tokio::sync::Mutex::new(partial)),
+        speaker: speaker.clone(),
+        journal: journal.clone(),
+        drift: drift.clone(),
+    };
+    let linked = Linked {
+        orders,
+        receiver,
+        drift,
+    };
+    Ok(((task, drifting), linked))
 }

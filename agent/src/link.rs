@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
-use codevol_protocol::message::{AgentHello, FromAgent, FromSource, MINOR, PushHead};
+use codevol_protocol::message::{AgentHello, FromAgent, FromSource, MINOR, PushHead, SourceHello};
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::session::AgentSession;
 use codevol_protocol::status::LinkState;
@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use crate::drift::{Asker, DriftHandle, DriftOrder};
 use crate::identity::Identity;
 use crate::receive::{ReceiveError, Receiver};
 use crate::speaker::Speaker;
@@ -53,6 +54,8 @@ pub struct Linked {
     pub orders: mpsc::Sender<Order>,
     /// Takes pushes.
     pub receiver: Receiver,
+    /// Looks for drift.
+    pub drift: DriftHandle,
 }
 
 /// What the link needs.
@@ -241,6 +244,12 @@ impl LinkTask {
         let greeting = greeting.or(Err(LinkError::Silent(ANSWER_TIMEOUT)))??;
         let greeting = greeting.ok_or(Violation::NotGreeted)?;
         judge.handle(&greeting)?;
+        let FromSource::Hello(SourceHello { minor, .. }) = greeting else {
+            return Err(Violation::NotGreeted.into());
+        };
+        for linked in self.volumes.values() {
+            linked.drift.tell(DriftOrder::Greeted { minor });
+        }
         self.show(address, LinkState::Connected);
         info!(source = address, "connected");
         let mut pushes: JoinSet<Result<(), ReceiveError>> = JoinSet::new();
@@ -251,7 +260,12 @@ impl LinkTask {
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                Some(message) = said.recv() => say(&mut writer, &message).await?,
+                Some(message) = said.recv() => {
+                    // An older source would take it for a breach.
+                    if message.since() <= minor {
+                        say(&mut writer, &message).await?;
+                    }
+                }
                 Some(received) = pushes.join_next() => match received {
                     Ok(Err(error)) if error.is_violation() => return Err(LinkError::Push(error)),
                     Ok(Err(error)) => warn!(error = %Chain(&error), "push failed"),
@@ -321,6 +335,15 @@ impl LinkTask {
             FromSource::Activate { volume, release } => (volume, Order::Activate(release)),
             FromSource::Return { volume, release } => (volume, Order::Return(release)),
             FromSource::Live { volume, live, .. } => (volume, Order::Live(live)),
+            FromSource::Verify { volume, ask, depth } => {
+                let asker = Asker::Source(ask);
+                self.look(&volume, DriftOrder::Look { depth, asker });
+                return Ok(());
+            }
+            FromSource::Rules { volume, rules } => {
+                self.look(&volume, DriftOrder::Rules(rules));
+                return Ok(());
+            }
         };
         let Some(linked) = self.volumes.get(&volume) else {
             return Ok(());
@@ -329,6 +352,14 @@ impl LinkTask {
         let sent = timeout(ANSWER_TIMEOUT, linked.orders.send(order)).await;
         sent.or(Err(LinkError::Busy(ANSWER_TIMEOUT)))?
             .map_err(|_closed| LinkError::Stopping)
+    }
+
+    /// Hands an order to the task that looks for drift. One that it does not take is asked for again,
+    /// or not answered: that is said.
+    fn look(&self, volume: &VolumeName, order: DriftOrder) {
+        if let Some(linked) = self.volumes.get(volume) {
+            linked.drift.tell(order);
+        }
     }
 
     fn receive(

@@ -29,6 +29,7 @@ use tokio::sync::mpsc;
 pub use self::error::ReceiveError;
 use self::inflow::Inflow;
 use self::writer::Writer;
+use crate::drift::{DriftHandle, DriftOrder};
 use crate::speaker::Speaker;
 use crate::volume::{Root, StageError};
 
@@ -50,6 +51,8 @@ pub struct Receiver {
     pub speaker: Speaker,
     /// Where refusals are noted.
     pub journal: Recorder,
+    /// Who asks for lost bytes of what is held.
+    pub drift: DriftHandle,
 }
 
 /// A release that stands on disk.
@@ -177,6 +180,10 @@ impl Receiver {
         // Taken up from the disk, so that it is planned as the sender has planned it.
         let begun = tokio::task::block_in_place(|| {
             let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_held = root.held().contains_key(&verified.id());
+            if is_held && !head.missing.is_empty() {
+                return root.begin_mending(verified.id(), head.base);
+            }
             root.begin(&verified, manifest, head.base)
         });
         let staging = match begun {
@@ -192,6 +199,7 @@ impl Receiver {
             restored: Arc::clone(&inflow.restored),
             partial,
         };
+        let mends = staging.mends();
         let thread = tokio::task::spawn_blocking(move || writer.run(staging, queue));
         let fed = self.feed(&mut inflow, frames, verified.id()).await;
         let written = thread.await.or(Err(ReceiveError::Stopped))?;
@@ -200,7 +208,12 @@ impl Receiver {
             (Err(error), Err(fed)) if error.is_cut() => Err(fed),
             // What the disk says matters more than that the stream was then given up.
             (Err(error), _) | (Ok(()), Err(error)) => Err(error),
-            (Ok(()), Ok(())) => Ok(inflow.bytes),
+            (Ok(()), Ok(())) => {
+                if mends {
+                    self.drift.tell(DriftOrder::Mended);
+                }
+                Ok(inflow.bytes)
+            }
         }
     }
 

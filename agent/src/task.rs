@@ -42,6 +42,8 @@ use crate::volume::{ActivateError, Root};
 
 /// How many orders may wait.
 const INBOX_MAX: usize = 256;
+/// How many may wait for what a verification finds.
+const LOOKERS_MAX: usize = 16;
 /// What the task is told.
 #[derive(Debug)]
 pub enum Order {
@@ -57,6 +59,11 @@ pub enum Order {
     Describe(oneshot::Sender<VolumeHello>),
     /// Say how things stand, for people.
     Inspect(oneshot::Sender<Standing>),
+    /// Ask the code servers now, and say what they loaded.
+    Look(oneshot::Sender<Verification>),
+    /// Files of the active release, or `current`, were put back: whatever was loaded since they
+    /// drifted is to be loaded once more.
+    Restored,
 }
 
 /// How a volume stands on this node.
@@ -108,6 +115,8 @@ pub struct VolumeTask {
     /// Releases that were taken back by themselves once: not again.
     taken_back: BTreeSet<ReleaseId>,
     untold: Untold,
+    /// Who wants to hear what the next verification finds.
+    lookers: Vec<oneshot::Sender<Verification>>,
     inbox: mpsc::Receiver<Order>,
 }
 
@@ -130,6 +139,7 @@ impl VolumeTask {
             error: None,
             taken_back: BTreeSet::new(),
             untold: Untold::default(),
+            lookers: Vec::new(),
             inbox,
         };
         (task, sender)
@@ -181,6 +191,33 @@ impl VolumeTask {
             // Whoever asked may have gone.
             Order::Describe(reply) => drop(reply.send(self.describe())),
             Order::Inspect(reply) => drop(reply.send(self.standing())),
+            Order::Look(reply) => self.look(reply),
+            Order::Restored => self.load_again(),
+        }
+    }
+
+    /// Has the verification that runs, or one that begins now, tell what it finds.
+    fn look(&mut self, reply: oneshot::Sender<Verification>) {
+        self.lookers.retain(|looker| !looker.is_closed());
+        if self.lookers.len() >= LOOKERS_MAX {
+            return;
+        }
+        if let Some(active) = self.active() {
+            self.lookers.push(reply);
+            if self.verifying.purpose().is_none() {
+                self.verify(active, Purpose::Check);
+            }
+        }
+    }
+
+    fn load_again(&mut self) {
+        if let Some(active) = self.active() {
+            info!(volume = %self.volume, release = %active.short(), "what was restored is loaded again");
+            // As after a flip: no process is known to serve what now stands there.
+            self.flip += 1;
+            self.keep_proven(Proven::default());
+            let purpose = self.verifying.purpose().unwrap_or(Purpose::Check);
+            self.verify(active, purpose);
         }
     }
 

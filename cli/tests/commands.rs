@@ -245,6 +245,7 @@ fn status() -> Reply {
                 last_seen_at: None,
                 held: None,
                 drift: Vec::new(),
+                drift_more: 0,
                 code_servers: Vec::new(),
                 error: None,
             }],

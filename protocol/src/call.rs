@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub use self::failure::{CallFailure, FailureSort};
 pub use self::release_ref::{InvalidReleaseRef, ReleaseRef};
 use crate::diff::TreeDiff;
+use crate::drift::{NodeVerified, Verified, Verifying};
 use crate::key::PublicKey;
 use crate::name::{NodeName, Text, VolumeName};
 use crate::path::RelPath;
@@ -111,6 +112,20 @@ pub enum Call {
         /// The newer release; else the tree as it stands.
         to: Option<ReleaseRef>,
     },
+    /// What is on the disks now: each node looks, and its code servers are asked.
+    Verify {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// Everything that is held, the source's blobs too.
+        deep: bool,
+    },
+    /// How a node's disk differs from the release that it runs.
+    NodeDiff {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// The node.
+        node: NodeName,
+    },
 }
 
 /// A request to publish.
@@ -163,6 +178,12 @@ pub enum Reply {
     At(Box<AtTime>),
     /// What differs.
     Diff(Box<TreeDiff>),
+    /// A verification goes on; more follows.
+    Verifying(Verifying),
+    /// What one node found; more follows.
+    NodeVerified(Box<NodeVerified>),
+    /// How a verification ended; nothing follows.
+    Verified(Box<Verified>),
 }
 
 /// A token and what it is for.

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod codec;
 pub mod delta;
 pub mod diff;
+pub mod drift;
 pub mod evidence;
 pub mod id;
 pub mod key;

@@ -44,6 +44,16 @@ pub const IGNORE_RULES_BYTES_MAX: u64 = 1 << 20;
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Most blobs that one `Missing` names.
 pub const MISSING_MAX: usize = 10_000;
+/// Most paths that one report of drift names; the rest is counted.
+pub const DRIFT_MAX: usize = 200;
+/// Longest paths of one report of drift, in bytes together.
+pub const DRIFT_BYTES_MAX: usize = 128 << 10;
+/// Most bytes of drifted files that travel for one comparison: it must fit into a frame.
+pub const DRIFT_CONTENT_BYTES_MAX: usize = 512 << 10;
+/// Longest ignore rules that travel to an agent: they must fit into a frame.
+pub const RULES_SENT_BYTES_MAX: usize = 1_000_000;
+/// Most code servers of one volume that one answer tells of.
+pub const CODE_SERVERS_MAX: usize = 256;
 /// Most wrong tries of a join token before it is burnt.
 pub const TOKEN_TRIES_MAX: u32 = 5;
 /// How far above the newest known release a received one may be numbered.

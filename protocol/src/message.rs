@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::delta::Position;
+use crate::drift::{Depth, DriftReport, Word};
 use crate::evidence::{CodeServerKind, CodeServerState, Evidence, Verdict};
 use crate::id::{BlobId, FleetId, ReleaseId};
 use crate::key::PublicKey;
@@ -13,9 +14,11 @@ use crate::token::{TokenId, TokenSecret};
 use crate::trust::SignedTrust;
 
 /// The newest minor version of the protocol that this build speaks.
-pub const MINOR: u16 = 1;
+pub const MINOR: u16 = 2;
 /// From this minor version on a joiner knows [`JoinReply::RefusedVolume`].
 pub const REFUSED_VOLUME_MINOR: u16 = 1;
+/// From this minor version on both sides speak of drift.
+pub const DRIFT_MINOR: u16 = 2;
 
 /// What an agent says on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +54,39 @@ pub enum FromAgent {
     },
     /// How far it got with a release.
     Report(Report),
+    /// What on its disk is not what the releases say. From minor 2 on.
+    Drift(DriftReport),
+    /// The answer to [`FromSource::Verify`]. From minor 2 on.
+    Looked {
+        /// The volume.
+        volume: VolumeName,
+        /// Which question.
+        ask: u64,
+        /// How far it is, or what it found.
+        word: Word,
+    },
+    /// It lacks the ignore rules of a release that it holds. From minor 2 on.
+    Rules {
+        /// The volume.
+        volume: VolumeName,
+        /// The release.
+        release: ReleaseId,
+    },
+}
+
+impl FromAgent {
+    /// Returns the first minor version that knows it: nobody older is sent it.
+    #[must_use]
+    pub const fn since(&self) -> u16 {
+        match self {
+            Self::Hello(_)
+            | Self::Held { .. }
+            | Self::Refused { .. }
+            | Self::Missing { .. }
+            | Self::Report(_) => 0,
+            Self::Drift(_) | Self::Looked { .. } | Self::Rules { .. } => DRIFT_MINOR,
+        }
+    }
 }
 
 /// What a source says on the control stream.
@@ -90,6 +126,39 @@ pub enum FromSource {
         /// The newest published.
         head: Option<Seq>,
     },
+    /// Look at what you hold, now. From minor 2 on.
+    Verify {
+        /// The volume.
+        volume: VolumeName,
+        /// Which question; the answer repeats it.
+        ask: u64,
+        /// How far.
+        depth: Depth,
+    },
+    /// The ignore rules of a release: what is left out is no drift. Their hash stands in its record.
+    /// From minor 2 on.
+    Rules {
+        /// The volume.
+        volume: VolumeName,
+        /// The rules.
+        rules: Vec<u8>,
+    },
+}
+
+impl FromSource {
+    /// Returns the first minor version that knows it: nobody older is sent it.
+    #[must_use]
+    pub const fn since(&self) -> u16 {
+        match self {
+            Self::Hello(_)
+            | Self::Trust(_)
+            | Self::Activate { .. }
+            | Self::Return { .. }
+            | Self::Cancel { .. }
+            | Self::Live { .. } => 0,
+            Self::Verify { .. } | Self::Rules { .. } => DRIFT_MINOR,
+        }
+    }
 }
 
 /// The agent's first message.

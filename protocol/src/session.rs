@@ -14,9 +14,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::drift::{DriftReport, at_most};
 use crate::id::ReleaseId;
-use crate::limits::{HELD_MAX, MISSING_MAX, VOLUMES_MAX};
-use crate::message::{AgentHello, FromAgent, FromSource, Step};
+use crate::limits::{DRIFT_MAX, HELD_MAX, IGNORE_RULES_BYTES_MAX, MISSING_MAX, VOLUMES_MAX};
+use crate::message::{AgentHello, FromAgent, FromSource, Report, Step};
 use crate::name::VolumeName;
 use crate::violation::Violation;
 
@@ -70,18 +71,6 @@ impl SourceSession {
                 message,
             ) => judge(message, volumes, known, staged),
         }
-    }
-}
-
-fn at_most(what: &'static str, count: usize, count_max: usize) -> Result<(), Violation> {
-    if count > count_max {
-        Err(Violation::TooMany {
-            what,
-            count,
-            count_max,
-        })
-    } else {
-        Ok(())
     }
 }
 
@@ -143,7 +132,8 @@ fn judge(
         }
         FromAgent::Refused {
             volume, release, ..
-        } => {
+        }
+        | FromAgent::Rules { volume, release } => {
             in_session(volume)?;
             is_known(known, release)
         }
@@ -159,24 +149,39 @@ fn judge(
         FromAgent::Report(report) => {
             in_session(&report.volume)?;
             is_known(known, &report.release)?;
-            let needs_staged = match &report.step {
-                Step::Receiving { .. } | Step::StageFailed(_) | Step::ActivateFailed(_) => None,
-                Step::Staged { .. } => {
-                    staged.insert(report.release);
-                    None
-                }
-                Step::Activated { .. } => Some("activated"),
-                Step::Verified(_) => Some("verified"),
-                Step::Returned(_) => Some("returned"),
-            };
-            match needs_staged {
-                Some(step) if !staged.contains(&report.release) => Err(Violation::OutOfOrder {
-                    step,
-                    expected: "staged",
-                }),
-                Some(_) | None => Ok(()),
-            }
+            in_order(report, staged)
         }
+        FromAgent::Drift(DriftReport {
+            volume, drifted, ..
+        }) => {
+            in_session(volume)?;
+            at_most("drift", drifted.paths.len(), DRIFT_MAX)
+        }
+        FromAgent::Looked { volume, word, .. } => {
+            in_session(volume)?;
+            word.judge()
+        }
+    }
+}
+
+/// Judges whether a step may follow those before it.
+fn in_order(report: &Report, staged: &mut BTreeSet<ReleaseId>) -> Result<(), Violation> {
+    let needs_staged = match &report.step {
+        Step::Receiving { .. } | Step::StageFailed(_) | Step::ActivateFailed(_) => None,
+        Step::Staged { .. } => {
+            staged.insert(report.release);
+            None
+        }
+        Step::Activated { .. } => Some("activated"),
+        Step::Verified(_) => Some("verified"),
+        Step::Returned(_) => Some("returned"),
+    };
+    match needs_staged {
+        Some(step) if !staged.contains(&report.release) => Err(Violation::OutOfOrder {
+            step,
+            expected: "staged",
+        }),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -213,15 +218,23 @@ impl AgentSession {
             | FromSource::Return { volume, .. }
             | FromSource::Cancel { volume, .. }
             | FromSource::Live { volume, .. }
+            | FromSource::Verify { volume, .. }
                 if self.greeted =>
             {
+                self.of(volume)
+            }
+            FromSource::Rules { volume, rules } if self.greeted => {
+                let bytes_max = usize::try_from(IGNORE_RULES_BYTES_MAX).unwrap_or(usize::MAX);
+                at_most("ignore rules", rules.len(), bytes_max)?;
                 self.of(volume)
             }
             FromSource::Trust(_)
             | FromSource::Activate { .. }
             | FromSource::Return { .. }
             | FromSource::Cancel { .. }
-            | FromSource::Live { .. } => Err(Violation::NotGreeted),
+            | FromSource::Live { .. }
+            | FromSource::Verify { .. }
+            | FromSource::Rules { .. } => Err(Violation::NotGreeted),
         }
     }
 

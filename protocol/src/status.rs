@@ -220,18 +220,22 @@ pub struct NodeStatus {
     pub last_seen_at: Option<UnixMillis>,
     /// Why its own operator holds it, where that is so.
     pub held: Option<Text>,
-    /// Paths that are not what the release says.
+    /// Paths that are not what the release says, those of the release that it runs first.
     pub drift: Vec<Drift>,
+    /// How many more there are than are listed.
+    pub drift_more: u64,
     /// Its code servers.
     pub code_servers: Vec<CodeServerStatus>,
     /// The last thing that went wrong.
     pub error: Option<NodeError>,
 }
 
-/// One path that differs from the release.
+/// One path on a node's disk that is not what a release says.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Drift {
-    /// The path.
+    /// Which release that the node holds.
+    pub release: Seq,
+    /// The path in it; `.` is the release's directory itself.
     pub path: Text,
     /// In which way.
     pub kind: DriftKind,
@@ -247,6 +251,21 @@ pub enum DriftKind {
     Missing,
     /// Not of the release.
     Foreign,
+    /// `current` does not name the release that was activated.
+    Flipped,
+}
+
+impl DriftKind {
+    /// Returns the word for it, as the documents say it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Missing => "missing",
+            Self::Foreign => "foreign",
+            Self::Flipped => "flipped",
+        }
+    }
 }
 
 /// One code server.

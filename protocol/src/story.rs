@@ -64,6 +64,8 @@ pub mod action {
     pub const REMOVE: &str = "remove";
     /// The source was started: nobody is connected yet.
     pub const START: &str = "start";
+    /// What drifts on a node has changed; the outcome says how.
+    pub const DRIFT: &str = "drift";
 }
 
 /// How it ended, where a line's action does not say it.
@@ -80,6 +82,12 @@ pub mod outcome {
     pub const DONE: &str = "done";
     /// It is not.
     pub const FAILED: &str = "failed";
+    /// Something on the disk is not what a release says.
+    pub const FOUND: &str = "found";
+    /// The node put back what drifted.
+    pub const RESTORED: &str = "restored";
+    /// It is as released again, by somebody else's doing.
+    pub const GONE: &str = "gone";
 }
 
 /// A line of the journal, as far as stories need it.

@@ -2,6 +2,7 @@
 
 mod answer;
 mod tell;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,8 @@
 //! What differs between two releases, or between one and the tree: which paths, and how their lines.
 //! As long as one answer can carry.
 
+pub(crate) mod node;
+
 use codevol_protocol::call::{CallFailure, Change, FailureSort, ReleaseRef};
 use codevol_protocol::diff::{Content, FileDiff, Shape, TreeDiff};
 use codevol_protocol::id::ReleaseId;

@@ -2,6 +2,7 @@
 //! what it asks. One task owns the machine; everyone else holds a [`FleetHandle`].
 
 mod act;
+mod drift;
 mod handle;
 mod kept;
 mod known;
@@ -9,6 +10,7 @@ mod report;
 mod status;
 mod task;
 
+pub use drift::Heard;
 pub use handle::{FleetHandle, FleetView, SessionCommand, SessionId};
 pub use kept::Kept;
 pub use task::{FleetParts, FleetTask};

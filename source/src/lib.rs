@@ -27,6 +27,7 @@ pub mod roster;
 pub mod rules;
 pub mod scan;
 pub mod session;
+mod stored;
 mod strangers;
 pub mod volume;
 pub mod watch;

@@ -94,6 +94,7 @@ pub async fn run(
         .await
         .or(Err(SessionError::Silent(HELLO_TIMEOUT)))??;
     let (outbox, commands) = mpsc::channel(OUTBOX_MAX);
+    let minor = session.hello.minor;
     for hello in std::mem::take(&mut session.hello.volumes) {
         session
             .partial
@@ -104,7 +105,7 @@ pub async fn run(
                 .insert(hello.volume.clone(), volume.fleet.clone());
             volume
                 .fleet
-                .online(node.clone(), id, hello, outbox.clone())
+                .online(node.clone(), (id, minor), hello, outbox.clone())
                 .await;
         }
     }
@@ -222,8 +223,11 @@ impl Session {
             FromAgent::Hello(_) => return Ok(()),
             FromAgent::Held { volume, .. }
             | FromAgent::Refused { volume, .. }
-            | FromAgent::Missing { volume, .. } => volume,
+            | FromAgent::Missing { volume, .. }
+            | FromAgent::Looked { volume, .. }
+            | FromAgent::Rules { volume, .. } => volume,
             FromAgent::Report(report) => &report.volume,
+            FromAgent::Drift(report) => &report.volume,
         };
         if let Some(fleet) = self.fleets.get(volume) {
             // The fleet may itself wait for room in this session's outbox.
@@ -236,7 +240,10 @@ impl Session {
     /// Starts or ends a push, and returns what is to be said.
     fn command(&mut self, command: SessionCommand) -> Option<FromSource> {
         match command {
-            SessionCommand::Say(message) => Some(message),
+            // An older agent would take it for a breach.
+            SessionCommand::Say(message) => {
+                (message.since() <= self.hello.minor).then_some(message)
+            }
             SessionCommand::Cancel { volume, release } => {
                 if self
                     .pushing

@@ -27,6 +27,10 @@ impl VolumeTask {
             .is_none_or(|before| !same(before, &verification));
         self.keep_proven(proven);
         self.verification = Some(verification.clone());
+        for looker in self.lookers.drain(..) {
+            // Who asked may have gone.
+            drop(looker.send(verification.clone()));
+        }
         match &verification.failure {
             Some(failure) => self.error = Some((release, "verify", failure.clone())),
             None if self.error.as_ref().is_some_and(|(of, ..)| *of == release) => self.error = None,

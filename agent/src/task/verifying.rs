@@ -36,6 +36,7 @@ pub(super) struct Verifying {
     servers: Arc<Mutex<Vec<CodeServer>>>,
     /// The one that runs, and such as were ended and are not gone yet.
     running: JoinSet<Found>,
+    purpose: Option<Purpose>,
     last: Option<Aim>,
     due: Option<Instant>,
     soon: Duration,
@@ -46,6 +47,7 @@ impl Verifying {
         Self {
             servers: Arc::new(Mutex::new(servers)),
             running: JoinSet::new(),
+            purpose: None,
             last: None,
             due: None,
             soon: SOON,
@@ -55,6 +57,7 @@ impl Verifying {
     /// Starts at once.
     pub(super) fn start(&mut self, aim: Aim, purpose: Purpose) {
         self.running.abort_all();
+        self.purpose = Some(purpose);
         if purpose != Purpose::Check {
             self.soon = SOON;
         }
@@ -69,6 +72,11 @@ impl Verifying {
                 evidence::verify(&mut servers, &aim).await,
             )
         });
+    }
+
+    /// Returns why one runs; nothing where none does.
+    pub(super) const fn purpose(&self) -> Option<Purpose> {
+        self.purpose
     }
 
     /// Checks the same again, later.
@@ -87,6 +95,10 @@ impl Verifying {
         loop {
             match self.running.join_next().await {
                 Some(Ok(found)) => {
+                    // One that had ended before it could be ended has a successor.
+                    if self.running.is_empty() {
+                        self.purpose = None;
+                    }
                     if let Some(last) = self.last.as_mut().filter(|last| last.release == found.0) {
                         last.known.clone_from(&found.2.1.servers);
                     }
@@ -95,6 +107,7 @@ impl Verifying {
                 Some(Err(ended)) => {
                     // One that failed is tried again; one that was ended has a successor.
                     if ended.is_panic() {
+                        self.purpose = None;
                         self.again_in(SOON_MAX);
                     }
                     continue;

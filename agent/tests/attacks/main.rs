@@ -17,6 +17,7 @@ mod wire;
 
 mod bytes;
 mod disk;
+mod drift;
 mod identity;
 mod paths;
 mod protocol;

@@ -5,8 +5,9 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use codevol_agent::config::{AgentConfig, VolumeConfig};
+use codevol_agent::config::{AgentConfig, DriftMode, VolumeConfig};
 use codevol_agent::daemon::{Daemon, StartError};
 use codevol_agent::identity::{Enrolment, Identity};
 use codevol_peer::within;
@@ -72,6 +73,8 @@ impl Node {
                     name: pipes(),
                     root: self.root(),
                     keep: 3,
+                    drift: DriftMode::Report,
+                    scrub: Duration::from_secs(3_600),
                     code_servers: Vec::new(),
                 }],
             },

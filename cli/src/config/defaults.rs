@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codevol_agent::config::{self as agent, AgentConfig};
+use codevol_agent::config::{self as agent, AgentConfig, DriftMode};
 use codevol_protocol::name::VolumeName;
 use codevol_protocol::rollout::Policy;
 use codevol_source::config::{self as source, PublishMode, SourceConfig, WatchConfig};
@@ -11,6 +11,7 @@ use codevol_source::config::{self as source, PublishMode, SourceConfig, WatchCon
 pub(super) const LISTEN: &str = "[::]:7443";
 pub(super) const SOURCE_KEEP: usize = 20;
 pub(super) const AGENT_KEEP: usize = 5;
+pub(super) const SCRUB: Duration = Duration::from_secs(3_600);
 pub(super) const VERIFY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Returns `state` beside the file.
@@ -65,6 +66,8 @@ pub fn agent_defaults(file: &Path, name: VolumeName, root: &Path) -> std::io::Re
             name,
             root: std::path::absolute(root)?,
             keep: AGENT_KEEP,
+            drift: DriftMode::Report,
+            scrub: SCRUB,
             code_servers: Vec::new(),
         }],
     })

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codevol_agent::config::{self as agent, AgentConfig, CodeServerConfig};
+use codevol_agent::config::{self as agent, AgentConfig, CodeServerConfig, DriftMode};
 use codevol_protocol::evidence::CodeServerKind;
 use codevol_protocol::limits;
 use codevol_protocol::name::VolumeName;
@@ -21,6 +21,7 @@ use crate::config::{Config, OperatorConfig, Role, check, defaults, rollout, valu
 
 const SETTLE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(60);
 const SETTLE_MAX: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(600);
+const SCRUB: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 86_400);
 const RESCAN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 pub(super) const VERIFY: RangeInclusive<Duration> =
     Duration::from_secs(1)..=Duration::from_secs(3_600);
@@ -189,6 +190,14 @@ fn agent_volume<'a>(
         value::one_of(text, &[("releases", ())])
     });
     let keep = reader.number(section, "keep", defaults::AGENT_KEEP, AGENT_KEEP);
+    let drift = reader.text(section, "drift", Some("report"), |text| {
+        let modes = [
+            ("report", DriftMode::Report),
+            ("restore", DriftMode::Restore),
+        ];
+        value::one_of(text, &modes)
+    });
+    let scrub = duration(reader, section, "scrub", (defaults::SCRUB, SCRUB));
     let mut known = BTreeMap::new();
     let mut code_servers = Vec::new();
     for mut server in reader.sections(section, "code_server") {
@@ -207,6 +216,8 @@ fn agent_volume<'a>(
         name: name?,
         root: root?,
         keep: keep?,
+        drift: drift?,
+        scrub: scrub?,
         code_servers: code_servers.into_iter().collect::<Option<_>>()?,
     })
 }

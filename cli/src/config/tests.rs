@@ -699,6 +699,8 @@ fn show_tells_each_value_and_where_it_came_from() {
     root = "/opt/dagster/app"                           # file, line 5
     layout = "releases"                                 # default
     keep = 7                                            # environment, CODEVOL_VOLUME__0__KEEP
+    drift = "report"                                    # default
+    scrub = "3600s"                                     # default
 
     [[volume.code_server]]
     address = "127.0.0.1:4000"                          # file, line 7
@@ -817,6 +819,10 @@ fn what_join_writes_shows_each_default_and_loads() {
     # layout = "releases"
     # How many releases are kept for going back.
     # keep = 5
+    # What changed on the disk is told (report), or put back too (restore).
+    # drift = "report"
+    # How often all that is held is read through.
+    # scrub = "3600s"
 
     # The code server that loads this volume. Without one, nothing is reloaded or verified.
     # [[volume.code_server]]

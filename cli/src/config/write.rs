@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use codevol_agent::config::{Address, AgentConfig, CodeServerConfig};
+use codevol_agent::config::{self as agent, Address, AgentConfig, CodeServerConfig, DriftMode};
 use codevol_protocol::evidence::CodeServerKind;
 use codevol_protocol::rollout::Policy;
 use codevol_source::config::{self as source, PublishMode, SourceConfig, WatchConfig, WatchMode};
@@ -78,6 +78,7 @@ pub fn render_agent(config: &AgentConfig, file: &Path) -> Result<String, Command
             keep.1,
             "How many releases are kept for going back.",
         );
+        out.drift(volume);
         for server in &volume.code_servers {
             out.text.push_str("\n[[volume.code_server]]\n");
             out.code_server(server)?;
@@ -270,6 +271,25 @@ impl<'a> Writer<'a> {
             duration_text(policy.verify_timeout),
             duration_text(default.verify_timeout),
             "How long a server may take to say whether it is broken.",
+        );
+    }
+
+    fn drift(&mut self, volume: &agent::VolumeConfig) {
+        let drift = match volume.drift {
+            DriftMode::Report => "report",
+            DriftMode::Restore => "restore",
+        };
+        self.key(
+            "drift",
+            drift,
+            "report",
+            "What changed on the disk is told (report), or put back too (restore).",
+        );
+        self.key(
+            "scrub",
+            duration_text(volume.scrub),
+            duration_text(defaults::SCRUB),
+            "How often all that is held is read through.",
         );
     }
 

@@ -61,6 +61,7 @@ pub(crate) fn node(name: &str, release: u64) -> NodeStatus {
         last_seen_at: Some(NOW),
         held: None,
         drift: Vec::new(),
+        drift_more: 0,
         code_servers: vec![code_server(CodeServerState::Good, Some(1_210))],
         error: None,
     }

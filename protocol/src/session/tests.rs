@@ -1,9 +1,10 @@
 //! Each breach is a violation of its own; the ordinary talk is none.
 
 use super::*;
+use crate::drift::{Depth, Drifted};
 use crate::evidence::{Evidence, Verdict};
 use crate::id::BlobId;
-use crate::message::{Failure, Report, SourceHello, Verification, VolumeHello};
+use crate::message::{Failure, SourceHello, Verification, VolumeHello};
 use crate::name::Text;
 
 fn pipes() -> VolumeName {
@@ -208,4 +209,61 @@ fn lists_over_their_limits_are_violations() {
             ..
         })
     ));
+}
+
+fn drift_report(volume: VolumeName, paths: usize) -> FromAgent {
+    let drift = crate::status::Drift {
+        release: crate::release::Seq(1),
+        path: Text::cut("a.py"),
+        kind: crate::status::DriftKind::Changed,
+    };
+    FromAgent::Drift(DriftReport {
+        volume,
+        drifted: Drifted {
+            paths: vec![drift; paths],
+            more: 0,
+        },
+        restored: 0,
+    })
+}
+
+#[test]
+fn drift_is_reported_of_volumes_of_the_session_and_within_its_bound() {
+    assert_eq!(greeted().handle(&drift_report(pipes(), DRIFT_MAX)), Ok(()));
+    assert!(matches!(
+        greeted().handle(&drift_report(pipes(), DRIFT_MAX + 1)),
+        Err(Violation::TooMany { what: "drift", .. })
+    ));
+    let lake: VolumeName = "lake".parse().unwrap();
+    assert_eq!(
+        greeted().handle(&drift_report(lake.clone(), 0)),
+        Err(Violation::UnknownVolume(lake))
+    );
+    let rules = FromAgent::Rules {
+        volume: pipes(),
+        release: r(9),
+    };
+    assert_eq!(
+        greeted().handle(&rules),
+        Err(Violation::UnknownRelease(r(9)))
+    );
+}
+
+#[test]
+fn a_source_asks_of_its_volumes_and_sends_bounded_rules() {
+    let verify = |volume| FromSource::Verify {
+        volume,
+        ask: 1,
+        depth: Depth::Held,
+    };
+    assert_eq!(agent().handle(&verify(pipes())), Ok(()));
+    assert!(agent().handle(&verify("lake".parse().unwrap())).is_err());
+    let rules = |bytes: u64| FromSource::Rules {
+        volume: pipes(),
+        rules: vec![0; usize::try_from(bytes).unwrap()],
+    };
+    assert_eq!(agent().handle(&rules(IGNORE_RULES_BYTES_MAX)), Ok(()));
+    assert!(agent().handle(&rules(IGNORE_RULES_BYTES_MAX + 1)).is_err());
+    let mut fresh = AgentSession::new(BTreeSet::from([pipes()]));
+    assert_eq!(fresh.handle(&verify(pipes())), Err(Violation::NotGreeted));
 }

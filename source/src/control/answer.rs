@@ -74,6 +74,7 @@ impl Desk {
                 })
                 .await
             }
+            Call::Verify { volume, deep } => self.verify(volume, deep, writer).await,
             other => self.answer_at_once(other, author).await,
         }
     }
@@ -136,7 +137,13 @@ impl Desk {
             told @ (Call::Story { .. } | Call::At { .. } | Call::Diff { .. }) => {
                 self.tell(told).await
             }
-            Call::Push(_) | Call::Rollback { .. } | Call::Retry { .. } => Err(stopping()),
+            Call::NodeDiff { volume, node } => {
+                let found = self.node_diff(volume, &node).await?;
+                Ok(Reply::Diff(Box::new(found)))
+            }
+            Call::Push(_) | Call::Rollback { .. } | Call::Retry { .. } | Call::Verify { .. } => {
+                Err(stopping())
+            }
         }
     }
 

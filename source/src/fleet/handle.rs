@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use codevol_protocol::drift::Depth;
 use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::message::{FromAgent, VolumeHello};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
@@ -9,8 +10,12 @@ use codevol_protocol::rollout::{Frozen, Intent};
 use codevol_protocol::status::{Outcome, VolumeStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::drift::Heard;
 use crate::bus::Bus;
 use crate::history::Published;
+
+/// How many words of nodes may wait for who asked them.
+const HEARD_MAX: usize = 256;
 
 /// Tells two connections of one node apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,6 +56,7 @@ pub(super) enum Input {
     Online {
         node: NodeName,
         session: SessionId,
+        minor: u16,
         hello: VolumeHello,
         outbox: mpsc::Sender<SessionCommand>,
     },
@@ -84,6 +90,11 @@ pub(super) enum Input {
     },
     Status {
         reply: oneshot::Sender<VolumeStatus>,
+    },
+    Verify {
+        depth: Depth,
+        only: Option<NodeName>,
+        asker: mpsc::Sender<Heard>,
     },
     Settled {
         release: ReleaseId,
@@ -142,17 +153,18 @@ impl FleetHandle {
         .await;
     }
 
-    /// Tells that a node is connected.
+    /// Tells that a node is connected, and which minor version it speaks.
     pub async fn online(
         &self,
         node: NodeName,
-        session: SessionId,
+        (session, minor): (SessionId, u16),
         hello: VolumeHello,
         outbox: mpsc::Sender<SessionCommand>,
     ) {
         self.send(Input::Online {
             node,
             session,
+            minor,
             hello,
             outbox,
         })
@@ -202,6 +214,14 @@ impl FleetHandle {
     /// Returns how the volume stands, as far as the fleet knows: the publisher adds the rest.
     pub async fn status(&self) -> Option<VolumeStatus> {
         self.ask(|reply| Input::Status { reply }).await
+    }
+
+    /// Has nodes look at their disks: this one, or every one. The channel ends when each of them has
+    /// answered or will not.
+    pub async fn verify(&self, depth: Depth, only: Option<NodeName>) -> mpsc::Receiver<Heard> {
+        let (asker, heard) = mpsc::channel(HEARD_MAX);
+        self.send(Input::Verify { depth, only, asker }).await;
+        heard
     }
 
     /// Returns how a release fared, where nothing more will happen to it by itself.

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use codevol_protocol::drift::Drifted;
 use codevol_protocol::evidence::{Evidence, Verdict};
 use codevol_protocol::id::ReleaseId;
-use codevol_protocol::message::{CodeServerReport, Failure, Verification, VolumeHello};
+use codevol_protocol::message::{
+    CodeServerReport, DRIFT_MINOR, Failure, Verification, VolumeHello,
+};
 use codevol_protocol::release::UnixMillis;
 use codevol_protocol::rollout::Standing;
 use tokio::sync::mpsc;
@@ -22,12 +25,16 @@ pub(super) struct Known {
     pub(super) last_seen_at: Option<UnixMillis>,
     /// How often it found held bytes damaged and was sent more, since it last staged a release.
     pub(super) mended: u32,
+    /// What on its disk is not as released, as it said last.
+    pub(super) drifted: Drifted,
 }
 
 /// The connection of a node.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) id: SessionId,
+    /// The newest minor version that the node speaks.
+    pub(super) minor: u16,
     pub(super) outbox: mpsc::Sender<SessionCommand>,
 }
 
@@ -49,6 +56,10 @@ impl Known {
 
     /// Takes in what a node says of itself when it connects.
     pub(super) fn greet(&mut self, session: Session, hello: &VolumeHello, now: UnixMillis) {
+        if session.minor < DRIFT_MINOR {
+            // It says nothing of that any more.
+            self.drifted = Drifted::default();
+        }
         self.session = Some(session);
         self.mended = 0;
         self.held = hello.held.iter().copied().collect();

@@ -37,6 +37,9 @@ impl FleetTask {
             }
             FromAgent::Missing { release, blobs, .. } => self.missing(node, release, blobs).await,
             FromAgent::Report(report) => self.reported(node, report),
+            FromAgent::Drift(report) => self.drifts(node, report),
+            FromAgent::Looked { ask, word, .. } => self.looked(node, ask, word).await,
+            FromAgent::Rules { release, .. } => self.send_rules(node, release).await,
         }
     }
 
@@ -75,9 +78,15 @@ impl FleetTask {
     /// An agent lost bytes that it was thought to hold: the release is sent again, with those. One that
     /// never has enough has a failing disk or plays with us: it is given up, and holds nobody up.
     async fn missing(&mut self, node: &NodeName, release: ReleaseId, blobs: Vec<BlobId>) {
+        let runs = self.machine.saved().rollout.is_some();
         let Some(known) = self.nodes.get_mut(node) else {
             return;
         };
+        if runs && known.held.contains(&release) {
+            // It puts back what drifted. A push for that would end the one that the rollout waits for;
+            // it asks again.
+            return;
+        }
         known.mended = known.mended.saturating_add(1);
         if known.mended > MENDED_MAX {
             // Said once, however often it goes on asking.

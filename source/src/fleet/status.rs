@@ -1,6 +1,8 @@
 //! How the volume stands and how a release fared, for people.
 
+use codevol_protocol::drift::Drifted;
 use codevol_protocol::id::ReleaseId;
+use codevol_protocol::limits::DRIFT_BYTES_MAX;
 use codevol_protocol::name::NodeName;
 use codevol_protocol::release::Seq;
 use codevol_protocol::rollout;
@@ -22,10 +24,16 @@ impl FleetTask {
         let head = self.history.head();
         let shown = live.as_ref().or(head.as_ref());
         let live_seq = live.as_ref().map(|live| live.seq());
+        let mut drift_bytes_left = DRIFT_BYTES_MAX;
         let nodes = self.nodes.iter().filter_map(|(name, known)| {
             let node = view.nodes.get(name)?;
             let seq = node.active.and_then(|id| self.seq(id));
-            Some(self.node_status(name, node, (known, seq, live_seq)))
+            let mut status = self.node_status(name, node, (known, seq, live_seq));
+            // All nodes fit into one answer, however much drifts on them.
+            let Drifted { paths, more } = known.drifted.clone();
+            let listed = Drifted::cut_to(paths, more, &mut drift_bytes_left);
+            (status.drift, status.drift_more) = (listed.paths, listed.more);
+            Some(status)
         });
         let rollout = view.rollout.and_then(|rollout| {
             Some(RolloutStatus {
@@ -93,6 +101,7 @@ impl FleetTask {
             },
             held: None,
             drift: Vec::new(),
+            drift_more: 0,
             code_servers: known
                 .code_servers
                 .iter()

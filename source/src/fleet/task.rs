@@ -21,6 +21,7 @@ use codevol_store::register::Register;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::drift::Questions;
 use super::handle::{FleetHandle, FleetView, Input, SessionId};
 use super::kept::Kept;
 use super::known::{Known, Session, standing};
@@ -64,6 +65,8 @@ pub struct FleetTask {
     /// Cancelled where going on would be worse than stopping.
     pub(super) failed: CancellationToken,
     pub(super) view: watch::Sender<FleetView>,
+    /// What nodes were asked.
+    pub(super) questions: Questions,
 }
 
 impl FleetTask {
@@ -105,6 +108,7 @@ impl FleetTask {
             inbox,
             failed,
             view,
+            questions: Questions::default(),
         };
         task.show();
         (task, handle)
@@ -172,11 +176,13 @@ impl FleetTask {
             Input::Online {
                 node,
                 session,
+                minor,
                 hello,
                 outbox,
             } => {
                 let session = Session {
                     id: session,
+                    minor,
                     outbox,
                 };
                 self.online(node, session, &hello).await;
@@ -192,6 +198,7 @@ impl FleetTask {
             }
             Input::Offline { node, session } => {
                 if self.is_current(&node, session) {
+                    self.will_not_answer(&node).await;
                     self.offline(node);
                 }
             }
@@ -201,6 +208,7 @@ impl FleetTask {
                     .handle(Event::Enrolled { node }, Instant::now());
             }
             Input::Removed { node } => {
+                self.will_not_answer(&node).await;
                 self.nodes.remove(&node);
                 self.machine.handle(Event::Removed { node }, Instant::now());
             }
@@ -223,6 +231,9 @@ impl FleetTask {
                 self.machine
                     .handle(Event::Retry { release }, Instant::now());
                 return Some(done);
+            }
+            Input::Verify { depth, only, asker } => {
+                self.verify(depth, only.as_ref(), asker).await;
             }
             // Whoever asked may be gone by now; then nobody misses the answer.
             Input::Status { reply } => drop(reply.send(self.status())),
@@ -251,6 +262,8 @@ impl FleetTask {
     }
 
     async fn online(&mut self, node: NodeName, session: Session, hello: &VolumeHello) {
+        // A connection before this one took its questions along.
+        self.will_not_answer(&node).await;
         let outbox = session.outbox.clone();
         self.nodes
             .entry(node.clone())

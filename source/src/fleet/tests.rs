@@ -8,7 +8,7 @@ use std::time::Duration;
 use codevol_protocol::id::{BlobId, FleetId, ReleaseId};
 use codevol_protocol::key::SecretKey;
 use codevol_protocol::manifest::Manifest;
-use codevol_protocol::message::{FromAgent, FromSource, Report, Step, VolumeHello};
+use codevol_protocol::message::{FromAgent, FromSource, MINOR, Report, Step, VolumeHello};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::{Origin, Release, Seq, UnixMillis};
 use codevol_protocol::rollout::{Frozen, Intent, Policy};
@@ -102,7 +102,7 @@ impl Bench {
             active: None,
             partial: None,
         };
-        fleet.online(node(), SESSION, hello, outbox).await;
+        fleet.online(node(), (SESSION, MINOR), hello, outbox).await;
         let release = publish(&history);
         fleet.published(&release, Intent::Wanted).await;
         let mut bench = Self {

@@ -13,6 +13,7 @@ mod host;
 mod member;
 
 mod disk;
+mod drift;
 mod follow;
 mod half;
 mod identity;

@@ -1,8 +1,8 @@
 //! What is not as it should be with a volume, each with what becomes of it or mends it.
 
-use codevol_protocol::release::{Origin, UnixMillis};
+use codevol_protocol::release::{Origin, Seq, UnixMillis};
 use codevol_protocol::status::{
-    Drift, DriftKind, NodeState, NodeStatus, ReleaseStatus, VolumeStatus, WatchState, WatchStatus,
+    Drift, NodeState, NodeStatus, ReleaseStatus, VolumeStatus, WatchState, WatchStatus,
 };
 
 use super::super::{LISTED_MAX, ago, listed, one_line, sentence, since};
@@ -60,21 +60,43 @@ fn node_lines(node: &NodeStatus, volume: &VolumeStatus, now: UnixMillis) -> Vec<
         let why = sentence(why.as_str());
         format!("{name} is held by its own operator: {why}")
     }));
-    if !node.drift.is_empty() {
-        let differ = units::count(node.drift.len(), "path is", "paths are");
-        let paths = listed(node.drift.iter().map(drifted));
-        lines.push(format!("on {name} {differ} not as released: {paths}"));
-    }
+    lines.extend(drift(node));
     lines
 }
 
-fn drifted(drift: &Drift) -> String {
-    let kind = match drift.kind {
-        DriftKind::Changed => "changed",
-        DriftKind::Missing => "missing",
-        DriftKind::Foreign => "foreign",
+fn drift(node: &NodeStatus) -> Option<String> {
+    let (name, listed_all) = (&node.name, node.drift.len());
+    let more = usize::try_from(node.drift_more).unwrap_or(usize::MAX);
+    let all = listed_all.saturating_add(more);
+    if all == 0 {
+        return None;
+    }
+    let differ = units::count(all, "path is", "paths are");
+    let mut paths: Vec<String> = node
+        .drift
+        .iter()
+        .take(LISTED_MAX)
+        .map(|drift| drifted(drift, node.release))
+        .collect();
+    if all > paths.len() {
+        paths.push(format!("{} more", all - paths.len()));
+    }
+    let paths = match paths.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        _ => paths.concat(),
     };
-    format!("{} ({kind})", sentence(drift.path.as_str()))
+    Some(format!(
+        "on {name} {differ} not as released: {paths}; `codevol diff --node {name}` shows how"
+    ))
+}
+
+fn drifted(drift: &Drift, active: Option<Seq>) -> String {
+    let release = match drift.release {
+        release if Some(release) == active => String::new(),
+        release => format!("{release} "),
+    };
+    let path = sentence(drift.path.as_str());
+    format!("{release}{path} ({})", drift.kind.as_str())
 }
 
 fn offline(node: &NodeStatus, volume: &VolumeStatus, now: UnixMillis) -> String {

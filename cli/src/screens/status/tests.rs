@@ -85,10 +85,12 @@ fn troubled() -> Vec<NodeStatus> {
         held: Some(text("debugging here")),
         drift: vec![
             Drift {
+                release: Seq(42),
                 path: text("a.py"),
                 kind: DriftKind::Changed,
             },
             Drift {
+                release: Seq(42),
                 path: text("b.py"),
                 kind: DriftKind::Missing,
             },
@@ -141,7 +143,7 @@ fn all_that_is_wrong_is_said_with_what_mends_it() {
     #   dag-01 runs r42, but nothing proves it: assets/orders.py:17: ModuleNotFoundError: No module named 'polars'; that server's Python (/opt/venv, 3.11) lacks a package the release imports; codevol sends code, not packages
     #   dag-02 failed: it says no more
     #   dag-03 is held by its own operator: debugging here
-    #   on dag-03 2 paths are not as released: a.py (changed) and b.py (missing)
+    #   on dag-03 2 paths are not as released: a.py (changed) and b.py (missing); `codevol diff --node dag-03` shows how
     #   dag-04 was never seen; it will catch up to r42 when it returns
     #   r43 is broken on dag-02: ModuleNotFoundError: No module named 'polars'; `codevol retry r43` tries it again
     #   r44 is published, and waits for a thaw
@@ -266,6 +268,7 @@ fn remote_strings_stay_on_their_line_and_draw_nothing() {
     hostile.error = Some(wrong);
     hostile.held = Some(text(HOSTILE));
     hostile.drift = vec![Drift {
+        release: Seq(42),
         path: text(HOSTILE),
         kind: DriftKind::Foreign,
     }];
@@ -347,6 +350,7 @@ fn the_document_of_a_node_has_every_key() {
     let mut node = node("dag-01", 42);
     node.error = Some(error("dag-01", 41, "verify"));
     node.drift = vec![Drift {
+        release: Seq(42),
         path: text("a.py"),
         kind: DriftKind::Changed,
     }];
@@ -364,10 +368,12 @@ fn the_document_of_a_node_has_every_key() {
       "held": null,
       "drift": [
         {
+          "release": 42,
           "path": "a.py",
           "kind": "changed"
         }
       ],
+      "drift_more": 0,
       "code_servers": [
         {
           "address": "127.0.0.1:4000",
