@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
     agent, audit, completions, config, demo, diff, freeze, health, ignored, init, invite, join,
-    log, node, push, retry, rollback, source, status, thaw, version,
+    log, node, push, retry, rollback, source, status, thaw, verify, version,
 };
 use crate::output::Level;
 
@@ -96,7 +96,9 @@ pub enum Command {
     Status(status::StatusArgs),
     /// List the releases; tell one's story, or what ran where at a time
     Log(log::LogArgs),
-    /// Show what differs between releases, or between one and the tree
+    /// Re-hash what the servers hold, and ask code servers what they loaded
+    Verify(verify::VerifyArgs),
+    /// Show what differs between releases, between one and the tree, or on a server's disk
     Diff(diff::DiffArgs),
     /// Make an older release live again, and freeze the volume
     Rollback(rollback::RollbackArgs),

@@ -21,6 +21,7 @@ pub mod rollback;
 pub mod source;
 pub mod status;
 pub mod thaw;
+pub mod verify;
 pub mod version;
 
 use std::path::PathBuf;
@@ -91,6 +92,7 @@ pub fn dispatch(args: Args, printer: Printer) -> Result<ExitStatus, CommandError
         Command::Rollback(args) => rollback::run(&args, &context),
         Command::Status(args) => status::run(&args, &context),
         Command::Thaw(args) => thaw::run(&args, &context),
+        Command::Verify(args) => verify::run(&args, &context),
         Command::Version(args) => version::run(&args, &context),
     }
 }

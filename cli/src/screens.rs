@@ -11,6 +11,7 @@ pub mod plan;
 pub mod rollout;
 pub mod status;
 pub mod story;
+pub mod verify;
 
 use std::fmt::Display;
 use std::time::Duration;

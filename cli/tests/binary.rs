@@ -120,7 +120,8 @@ fn help_names_every_command() {
       plan         Show what a push would publish
       status       Show what each server serves, and on what evidence
       log          List the releases; tell one's story, or what ran where at a time
-      diff         Show what differs between releases, or between one and the tree
+      verify       Re-hash what the servers hold, and ask code servers what they loaded
+      diff         Show what differs between releases, between one and the tree, or on a server's disk
       rollback     Make an older release live again, and freeze the volume
       freeze       Let nothing new go live
       thaw         End a freeze
@@ -170,7 +171,7 @@ fn wrong_usage_exits_2_and_is_a_document_for_scripts() {
     --- 2
     error: unrecognized subcommand 'versoin'
 
-      tip: a similar subcommand exists: 'version'
+      tip: some similar subcommands exist: 'verify', 'version'
 
     Usage: codevol [OPTIONS] <COMMAND>
 

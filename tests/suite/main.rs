@@ -9,6 +9,7 @@
 
 mod away;
 mod demo;
+mod drift;
 mod history;
 mod joining;
 mod large;

@@ -1,8 +1,8 @@
-//! `codevol diff`: what differs between two releases, or between one and the tree.
+//! `codevol diff`: what differs between two releases, between one and the tree, or on a node's disk.
 
 use codevol_protocol::call::{Call, ReleaseRef, Reply};
 use codevol_protocol::diff::TreeDiff;
-use codevol_protocol::name::VolumeName;
+use codevol_protocol::name::{NodeName, VolumeName};
 use serde::Serialize;
 
 use crate::commands::Context;
@@ -21,6 +21,9 @@ pub struct DiffArgs {
     /// The newer release [default: the tree as it stands]
     #[arg(value_name = "B")]
     pub to: Option<ReleaseRef>,
+    /// How this node's disk differs from the release that it runs
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "to"])]
+    pub node: Option<NodeName>,
     /// The volume, where the source has several
     #[arg(long, value_name = "NAME")]
     pub volume: Option<VolumeName>,
@@ -39,10 +42,14 @@ struct Document<'a> {
 /// The source does not run, or has no such volume or release.
 pub fn run(args: &DiffArgs, context: &Context) -> Result<ExitStatus, CommandError> {
     let control = Control::new(&context.load(Some(Role::Source))?)?;
-    let call = Call::Diff {
-        volume: args.volume.clone(),
-        from: args.from.clone(),
-        to: args.to.clone(),
+    let volume = args.volume.clone();
+    let call = match args.node.clone() {
+        Some(node) => Call::NodeDiff { volume, node },
+        None => Call::Diff {
+            volume,
+            from: args.from.clone(),
+            to: args.to.clone(),
+        },
     };
     let progress = context.printer.progress("comparing");
     let reply = control.ask_within(&call, SCAN_TIMEOUT)?;
