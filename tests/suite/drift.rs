@@ -280,6 +280,13 @@ fn a_diff_shows_how_a_disk_differs_line_by_line() {
     save(&top.join("pipes/table.csv"), b"1,2,3\n4,5,6\n");
     save(&top.join("planted.py"), b"PLANTED = 1\n");
     fs::remove_file(top.join("pipes/__init__.py")).unwrap();
+    // What is foreign can be told once the ignore rules have come.
+    let drift = [
+        "missing pipes/__init__.py",
+        "changed pipes/table.csv",
+        "foreign planted.py",
+    ];
+    wait_drift(&fleet, &drift);
     let shown = fleet
         .source
         .run(&["diff", "--node", "dag-01"])
