@@ -1,7 +1,7 @@
 //! What the agent daemon is told to do. The `cli` crate reads it from a file and checks it.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,6 +18,8 @@ pub struct AgentConfig {
     pub state_dir: PathBuf,
     /// The control socket.
     pub control_socket: PathBuf,
+    /// Where metrics are served: a TCP socket address; nothing serves none.
+    pub metrics: Option<SocketAddr>,
     /// The volumes.
     pub volumes: Vec<VolumeConfig>,
 }

@@ -1,5 +1,7 @@
 //! What operators ask of the agent over its control socket: health, status, a look at the disk.
 
+mod page;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use tokio::time::timeout;
 
 use crate::drift::{Asker, DriftOrder};
 use crate::link::{LinkView, Linked};
+use crate::metrics::AgentMetrics;
 use crate::task::{Order, Standing, now};
 use crate::volume::Held;
 
@@ -42,6 +45,10 @@ pub struct Desk {
     pub volumes: Arc<BTreeMap<VolumeName, Linked>>,
     /// The link.
     pub link: watch::Receiver<LinkView>,
+    /// What was counted.
+    pub metrics: Arc<AgentMetrics>,
+    /// Our build, for people.
+    pub build: Text,
 }
 
 impl Desk {
@@ -134,7 +141,8 @@ impl Desk {
             | Call::At { .. }
             | Call::Diff { .. }
             | Call::Verify { .. }
-            | Call::NodeDiff { .. } => Err(CallFailure::new(
+            | Call::NodeDiff { .. }
+            | Call::Ping { .. } => Err(CallFailure::new(
                 FailureSort::Usage,
                 "role",
                 "this daemon is an agent; that is asked of the source",

@@ -1,9 +1,11 @@
 //! The agent daemon, put together: what starts in which order, and how it stops.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use codevol_metrics::{MetricsListener, Usage};
 use codevol_protocol::message::Partial;
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::status::LinkState;
@@ -24,10 +26,11 @@ use crate::drift::{DriftParts, DriftTask};
 use crate::evidence::PROVEN_SCHEMA;
 use crate::identity::{Identity, IdentityError};
 use crate::link::{LinkTask, LinkView, Linked};
+use crate::metrics::AgentMetrics;
 use crate::receive::Receiver;
 use crate::speaker::Speaker;
 use crate::task::{VolumeParts, VolumeTask};
-use crate::volume::{Root, RootError};
+use crate::volume::{Root, RootError, store_of};
 
 const PROVEN: &str = "proven";
 /// How long tasks may take to end once they are told to.
@@ -61,6 +64,9 @@ pub enum StartError {
     /// The control socket cannot be bound.
     #[error("cannot listen for operators")]
     Control(#[from] ControlError),
+    /// The TCP port of the metrics is taken.
+    #[error(transparent)]
+    Metrics(#[from] codevol_metrics::BindError),
 }
 
 impl StartError {
@@ -68,7 +74,7 @@ impl StartError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Control(_) => true,
+            Self::Control(_) | Self::Metrics(_) => true,
             Self::StateDir(error) => error.is_retryable(),
             Self::Identity(_) | Self::State { .. } | Self::Root { .. } => false,
         }
@@ -79,6 +85,7 @@ impl StartError {
 #[derive(Debug)]
 pub struct Daemon {
     control: ControlListener,
+    metrics: Option<MetricsListener>,
     desk: Desk,
     link: LinkTask,
     volumes: Vec<(VolumeTask, DriftTask)>,
@@ -95,10 +102,11 @@ impl Daemon {
         let state = StateDir::open(&config.state_dir)?;
         let identity = Identity::open(&config.state_dir)?;
         let speaker = Speaker::default();
+        let metrics = Arc::new(AgentMetrics::default());
         let mut linked = BTreeMap::new();
         let mut tasks = Vec::new();
         for volume in &config.volumes {
-            let (task, link) = open(&config, volume, (&state, &speaker))?;
+            let (task, link) = open(&config, volume, (&state, &speaker, &metrics))?;
             tasks.push(task);
             linked.insert(volume.name.clone(), link);
         }
@@ -108,12 +116,18 @@ impl Daemon {
             state: LinkState::Connecting,
         });
         let control = ControlListener::bind(&config.control_socket)?;
+        let listener = config.metrics.map(MetricsListener::bind).transpose()?;
+        if let Some(listener) = &listener {
+            info!(address = %listener.address(), "metrics are served");
+        }
         let enrolment = identity.enrolment.get();
         let desk = Desk {
             fleet: enrolment.fleet,
             node: enrolment.node.clone(),
             volumes: Arc::new(linked.clone()),
             link: seen,
+            metrics: metrics.clone(),
+            build: Text::cut(build),
         };
         let link = LinkTask {
             source: config.source,
@@ -123,16 +137,24 @@ impl Daemon {
             build: Text::cut(build),
             journal: state.journal().clone(),
             view,
+            metrics,
         };
         let shutdown = CancellationToken::new();
         Ok(Self {
             control,
+            metrics: listener,
             desk,
             link,
             volumes: tasks,
             shutdown,
             state,
         })
+    }
+
+    /// Returns where metrics are served, if they are.
+    #[must_use]
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(MetricsListener::address)
     }
 
     /// Returns what stops the daemon when it is cancelled.
@@ -145,6 +167,7 @@ impl Daemon {
     pub async fn run(self) {
         let Self {
             control,
+            metrics,
             desk,
             link,
             volumes,
@@ -159,6 +182,12 @@ impl Daemon {
             tasks.spawn_blocking(move || runtime.block_on(volume));
             let (runtime, drift) = (Handle::current(), drift.run(shutdown.clone()));
             tasks.spawn_blocking(move || runtime.block_on(drift));
+        }
+        if let Some(metrics) = metrics {
+            for linked in desk.volumes.values() {
+                tasks.spawn(linked.receiver.usage.clone().keep(shutdown.clone()));
+            }
+            tasks.spawn(metrics.serve(tasks.clone(), shutdown.clone(), desk.clone()));
         }
         let answer = move |call, caller| desk.clone().answer(call, caller);
         tasks.spawn(control.serve(tasks.clone(), shutdown.clone(), answer));
@@ -178,7 +207,7 @@ impl Daemon {
 fn open(
     config: &AgentConfig,
     volume: &VolumeConfig,
-    (state, speaker): (&StateDir, &Speaker),
+    (state, speaker, metrics): (&StateDir, &Speaker, &Arc<AgentMetrics>),
 ) -> Result<((VolumeTask, DriftTask), Linked), StartError> {
     let name = volume.name.clone();
     let opened = Root::open(&volume.root, &config.state_dir, &name, volume.keep);
@@ -208,6 +237,7 @@ fn open(
         proven,
         speaker: speaker.clone(),
         journal: journal.clone(),
+        metrics: metrics.clone(),
     });
     let (drifting, drift) = DriftTask::new(DriftParts {
         volume: name.clone(),
@@ -226,6 +256,8 @@ fn open(
         speaker: speaker.clone(),
         journal: journal.clone(),
         drift: drift.clone(),
+        metrics: metrics.clone(),
+        usage: Arc::new(Usage::new(store_of(&volume.root).into())),
     };
     let linked = Linked {
         orders,

@@ -15,6 +15,7 @@ pub mod evidence;
 pub mod identity;
 pub mod join;
 pub mod link;
+pub mod metrics;
 pub mod receive;
 pub mod speaker;
 pub mod task;

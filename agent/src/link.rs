@@ -2,6 +2,7 @@
 //! their receivers; dials again when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
@@ -25,6 +26,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::drift::{Asker, DriftHandle, DriftOrder};
 use crate::identity::Identity;
+use crate::metrics::AgentMetrics;
 use crate::receive::{ReceiveError, Receiver};
 use crate::speaker::Speaker;
 use crate::task::Order;
@@ -75,6 +77,8 @@ pub struct LinkTask {
     pub journal: Recorder,
     /// Where the state is shown.
     pub view: watch::Sender<LinkView>,
+    /// Where bytes are counted.
+    pub metrics: Arc<AgentMetrics>,
 }
 
 /// Why a link ended.
@@ -212,6 +216,7 @@ impl LinkTask {
             () = shutdown.cancelled() => return Ok(()),
             link = dialer.dial(address, Alpn::Node, &pinned, DIAL_TIMEOUT) => link?,
         };
+        let _counted = self.metrics.traffic.enter(&link);
         let ended = self.serve(&link, address, shutdown).await;
         match &ended {
             Err(error) if error.violation().is_some() => {
@@ -276,7 +281,12 @@ impl LinkTask {
                 message = reader.read::<FromSource>() => match message? {
                     Some(message) => {
                         judge.handle(&message)?;
-                        self.hear(message).await?;
+                        match message {
+                            FromSource::Ping { nonce } => {
+                                say(&mut writer, &FromAgent::Pong { nonce }).await?;
+                            }
+                            message => self.hear(message).await?,
+                        }
                     }
                     None => return Ok(()),
                 },
@@ -331,7 +341,8 @@ impl LinkTask {
                 return Ok(());
             }
             // A push that is not wanted any more ends with its stream.
-            FromSource::Cancel { .. } => return Ok(()),
+            // A ping was answered where it was heard.
+            FromSource::Cancel { .. } | FromSource::Ping { .. } => return Ok(()),
             FromSource::Activate { volume, release } => (volume, Order::Activate(release)),
             FromSource::Return { volume, release } => (volume, Order::Return(release)),
             FromSource::Live { volume, live, .. } => (volume, Order::Live(live)),

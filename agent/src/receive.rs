@@ -12,6 +12,7 @@ mod writer;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use codevol_metrics::Usage;
 use codevol_protocol::chain::Chain;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::limits::{MISSING_MAX, SEQ_AHEAD_MAX};
@@ -30,6 +31,7 @@ pub use self::error::ReceiveError;
 use self::inflow::Inflow;
 use self::writer::Writer;
 use crate::drift::{DriftHandle, DriftOrder};
+use crate::metrics::AgentMetrics;
 use crate::speaker::Speaker;
 use crate::volume::{Root, StageError};
 
@@ -53,6 +55,10 @@ pub struct Receiver {
     pub journal: Recorder,
     /// Who asks for lost bytes of what is held.
     pub drift: DriftHandle,
+    /// Where it is timed.
+    pub metrics: Arc<AgentMetrics>,
+    /// What the volume takes on the disk.
+    pub usage: Arc<Usage>,
 }
 
 /// A release that stands on disk.
@@ -86,6 +92,8 @@ impl Receiver {
         let began = Instant::now();
         match self.stage(head, stream, trust).await {
             Ok(bytes) => {
+                self.metrics.stage.observe(began.elapsed());
+                self.usage.changed();
                 let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.report(
                     release,

@@ -15,6 +15,7 @@ mod verifying;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
 use codevol_protocol::evidence::Evidence;
@@ -37,6 +38,7 @@ use self::untold::Untold;
 use self::verifying::{Purpose, Verifying};
 use crate::code_server::CodeServer;
 use crate::evidence::Proven;
+use crate::metrics::AgentMetrics;
 use crate::speaker::Speaker;
 use crate::volume::{ActivateError, Root};
 
@@ -96,6 +98,8 @@ pub struct VolumeParts {
     pub speaker: Speaker,
     /// The journal.
     pub journal: Recorder,
+    /// Where it is counted and timed.
+    pub metrics: Arc<AgentMetrics>,
 }
 
 /// The task: [`Self::run`] it.
@@ -108,6 +112,7 @@ pub struct VolumeTask {
     proven: Register<Proven>,
     speaker: Speaker,
     journal: Recorder,
+    metrics: Arc<AgentMetrics>,
     flip: u64,
     live: Option<(Seq, ReleaseId)>,
     verification: Option<Verification>,
@@ -133,6 +138,7 @@ impl VolumeTask {
             proven: parts.proven,
             speaker: parts.speaker,
             journal: parts.journal,
+            metrics: parts.metrics,
             flip: 0,
             live: None,
             verification: None,
@@ -273,6 +279,10 @@ impl VolumeTask {
         match flipped {
             Ok(activated) => {
                 if let Some(elapsed) = activated.flip_us {
+                    let elapsed_us = u64::try_from(elapsed).unwrap_or(u64::MAX);
+                    self.metrics
+                        .activate
+                        .observe(Duration::from_micros(elapsed_us));
                     self.flip += 1;
                     self.tidying.put_off();
                     // A reload that was asked for before may still end, with whatever it found: no
@@ -281,7 +291,7 @@ impl VolumeTask {
                     self.verification = None;
                     self.record("activate", release, None, "done");
                     info!(volume = %self.volume, release = %release.short(), "release activated");
-                    return Ok(u64::try_from(elapsed).unwrap_or(u64::MAX));
+                    return Ok(elapsed_us);
                 }
                 Ok(0)
             }

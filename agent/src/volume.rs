@@ -133,6 +133,11 @@ pub enum RootError {
     },
 }
 
+/// Returns the folders of a root in which the releases lie, and what is on its way to one.
+pub(crate) fn store_of(root: &Path) -> [PathBuf; 2] {
+    [root.join(RELEASES), root.join(places::OWN)]
+}
+
 impl RootError {
     /// Whether the same may succeed when it is tried again, perhaps after its cause is gone.
     #[must_use]

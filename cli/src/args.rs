@@ -8,8 +8,8 @@ use clap::builder::styling::AnsiColor;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
-    agent, audit, completions, config, demo, diff, freeze, health, ignored, init, invite, join,
-    log, node, push, retry, rollback, source, status, thaw, verify, version,
+    agent, audit, completions, config, demo, diff, doctor, freeze, health, ignored, init, invite,
+    join, log, node, ping, push, retry, rollback, source, status, thaw, verify, version,
 };
 use crate::output::Level;
 
@@ -118,6 +118,10 @@ pub enum Command {
     Audit(audit::AuditArgs),
     /// Find out whether this machine's daemon answers
     Health(health::HealthArgs),
+    /// Look at this machine, and say what mends what is not as it must be
+    Doctor(doctor::DoctorArgs),
+    /// Find out how long a node takes to answer over its live connection
+    Ping(ping::PingArgs),
     /// Check or show the configuration
     Config(config::ConfigArgs),
     /// Print a script that completes commands in a shell

@@ -7,6 +7,7 @@ pub mod completions;
 pub mod config;
 pub mod demo;
 pub mod diff;
+pub mod doctor;
 pub mod freeze;
 pub mod health;
 pub mod ignored;
@@ -15,6 +16,7 @@ pub mod invite;
 pub mod join;
 pub mod log;
 pub mod node;
+pub mod ping;
 pub mod push;
 pub mod retry;
 pub mod rollback;
@@ -80,12 +82,14 @@ pub fn dispatch(args: Args, printer: Printer) -> Result<ExitStatus, CommandError
         Command::Demo(args) => demo::run(&args, &context),
         Command::Completions(args) => completions::run(&args, &context),
         Command::Diff(args) => diff::run(&args, &context),
+        Command::Doctor(args) => doctor::run(&args, &context),
         Command::Freeze(args) => freeze::run(&args, &context),
         Command::Health(args) => health::run(&args, &context),
         Command::Ignored(args) => ignored::run(&args, &context),
         Command::Invite(args) => invite::run(&args, &context),
         Command::Log(args) => log::run(&args, &context),
         Command::Node(args) => node::run(&args, &context),
+        Command::Ping(args) => ping::run(&args, &context),
         Command::Plan(args) => push::run_plan(&args, &context),
         Command::Push(args) => push::run(&args, &context),
         Command::Retry(args) => retry::run(&args, &context),

@@ -76,10 +76,16 @@ impl Control {
     /// # Errors
     /// As [`Self::ask`].
     pub fn ask_within(&self, call: &Call, limit: Duration) -> Result<Reply, CommandError> {
-        block_on(async {
-            let mut replies = self.begin(call).await?;
-            replies.next(Instant::now() + limit).await
-        })?
+        block_on(self.ask_now(call, limit))?
+    }
+
+    /// Asks within a runtime.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn ask_now(&self, call: &Call, limit: Duration) -> Result<Reply, CommandError> {
+        let mut replies = self.begin(call).await?;
+        replies.next(Instant::now() + limit).await
     }
 
     /// Asks; the replies come one by one.

@@ -2,6 +2,7 @@
 //! another configuration.
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,6 +58,20 @@ pub(crate) fn same_state_dir(old: &Path, next: &Path) -> Result<(), CommandError
         "`state_dir` cannot change from `{old}` to `{next}` while the daemon runs"
     ))
     .hint("restart the daemon"))
+}
+
+/// What to do where metrics cannot be served.
+pub(crate) const METRICS_HINT: &str =
+    "another process may use that TCP port: `listen` below `[metrics]` names another";
+
+/// Returns where metrics are to be served next: any port will do where none is said, and whoever reads
+/// them knows the one that there is.
+pub(crate) fn same_port(old: Option<SocketAddr>, next: Option<SocketAddr>) -> Option<SocketAddr> {
+    let mut next = next?;
+    if let Some(old) = old.filter(|old| next.port() == 0 && old.ip() == next.ip()) {
+        next.set_port(old.port());
+    }
+    Some(next)
 }
 
 /// Where a container engine leaves its mark.

@@ -105,6 +105,12 @@ impl CommandError {
         self
     }
 
+    /// Whether it tells the faults of a configuration that could be read.
+    #[must_use]
+    pub const fn is_of_file(&self) -> bool {
+        self.details.is_some()
+    }
+
     /// Returns the report for a person, styled, each line ended.
     #[must_use]
     pub fn render(&self) -> String {

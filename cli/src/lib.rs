@@ -7,6 +7,7 @@ pub mod commands;
 pub mod config;
 pub mod control;
 mod daemon;
+pub mod doctor;
 pub mod error;
 pub mod exit;
 pub mod output;

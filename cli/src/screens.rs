@@ -3,6 +3,7 @@
 
 pub mod audit;
 pub mod diff;
+pub mod doctor;
 pub mod failure;
 pub mod ignored;
 pub mod log;

@@ -131,6 +131,8 @@ fn help_names_every_command() {
       node         List the members, or take one out
       audit        Check this machine's journal, which is chained line by line
       health       Find out whether this machine's daemon answers
+      doctor       Look at this machine, and say what mends what is not as it must be
+      ping         Find out how long a node takes to answer over its live connection
       config       Check or show the configuration
       completions  Print a script that completes commands in a shell
       version      Print the version
@@ -344,6 +346,9 @@ fn variables_come_before_the_file_and_unknown_ones_are_warned_of() {
     # advertise is not set  # default
     state_dir = "[DIR]/state"  # file, line 2
     control_socket = "[DIR]/state/control.sock"  # default
+
+    [metrics]
+    # listen is not set  # default
 
     [[volume]]
     name = "pipes"  # file, line 4

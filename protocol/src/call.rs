@@ -112,6 +112,11 @@ pub enum Call {
         /// The newer release; else the tree as it stands.
         to: Option<ReleaseRef>,
     },
+    /// How long a node takes to answer.
+    Ping {
+        /// Which.
+        node: NodeName,
+    },
     /// What is on the disks now: each node looks, and its code servers are asked.
     Verify {
         /// The volume.
@@ -184,6 +189,19 @@ pub enum Reply {
     NodeVerified(Box<NodeVerified>),
     /// How a verification ended; nothing follows.
     Verified(Box<Verified>),
+    /// A node has answered.
+    Pong(Pong),
+}
+
+/// A node's answer to a ping.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pong {
+    /// The node.
+    pub node: NodeName,
+    /// Where it is connected from.
+    pub address: Text,
+    /// From the question to the answer of its agent.
+    pub rtt_us: u64,
 }
 
 /// A token and what it is for.

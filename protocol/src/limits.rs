@@ -54,6 +54,8 @@ pub const DRIFT_CONTENT_BYTES_MAX: usize = 512 << 10;
 pub const RULES_SENT_BYTES_MAX: usize = 1_000_000;
 /// Most code servers of one volume that one answer tells of.
 pub const CODE_SERVERS_MAX: usize = 256;
+/// Most pings to one agent that wait for their answer.
+pub const PINGS_MAX: usize = 16;
 /// Most wrong tries of a join token before it is burnt.
 pub const TOKEN_TRIES_MAX: u32 = 5;
 /// How far above the newest known release a received one may be numbered.

@@ -19,6 +19,8 @@ pub const MINOR: u16 = 2;
 pub const REFUSED_VOLUME_MINOR: u16 = 1;
 /// From this minor version on both sides speak of drift.
 pub const DRIFT_MINOR: u16 = 2;
+/// From this minor version on an agent answers [`FromSource::Ping`].
+pub const PING_MINOR: u16 = 2;
 
 /// What an agent says on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +74,11 @@ pub enum FromAgent {
         /// The release.
         release: ReleaseId,
     },
+    /// The answer to [`FromSource::Ping`]. From minor 2 on.
+    Pong {
+        /// What the ping said.
+        nonce: u64,
+    },
 }
 
 impl FromAgent {
@@ -84,6 +91,7 @@ impl FromAgent {
             | Self::Refused { .. }
             | Self::Missing { .. }
             | Self::Report(_) => 0,
+            Self::Pong { .. } => PING_MINOR,
             Self::Drift(_) | Self::Looked { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
     }
@@ -143,6 +151,11 @@ pub enum FromSource {
         /// The rules.
         rules: Vec<u8>,
     },
+    /// Answer this at once. From minor 2 on.
+    Ping {
+        /// Tells its answer from others.
+        nonce: u64,
+    },
 }
 
 impl FromSource {
@@ -156,6 +169,7 @@ impl FromSource {
             | Self::Return { .. }
             | Self::Cancel { .. }
             | Self::Live { .. } => 0,
+            Self::Ping { .. } => PING_MINOR,
             Self::Verify { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
     }

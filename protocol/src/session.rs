@@ -16,7 +16,9 @@ use std::collections::BTreeSet;
 
 use crate::drift::{DriftReport, at_most};
 use crate::id::ReleaseId;
-use crate::limits::{DRIFT_MAX, HELD_MAX, IGNORE_RULES_BYTES_MAX, MISSING_MAX, VOLUMES_MAX};
+use crate::limits::{
+    DRIFT_MAX, HELD_MAX, IGNORE_RULES_BYTES_MAX, MISSING_MAX, PINGS_MAX, VOLUMES_MAX,
+};
 use crate::message::{AgentHello, FromAgent, FromSource, Report, Step};
 use crate::name::VolumeName;
 use crate::violation::Violation;
@@ -25,6 +27,8 @@ use crate::violation::Violation;
 #[derive(Debug, Default)]
 pub struct SourceSession {
     state: SourceState,
+    /// Pings that were not answered yet.
+    pings: BTreeSet<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +54,12 @@ impl SourceSession {
         }
     }
 
+    /// Notes that the source pings: the agent may answer that once. Says no where as many as may be
+    /// wait for their answer.
+    pub fn pinged(&mut self, nonce: u64) -> bool {
+        self.pings.len() < PINGS_MAX && self.pings.insert(nonce)
+    }
+
     /// Judges one message.
     ///
     /// # Errors
@@ -61,6 +71,10 @@ impl SourceSession {
                 Ok(())
             }
             (SourceState::Fresh, _) => Err(Violation::NotGreeted),
+            (SourceState::Greeted { .. }, FromAgent::Pong { nonce }) => {
+                let asked = self.pings.remove(nonce);
+                asked.then_some(()).ok_or(Violation::UnaskedPong)
+            }
             (SourceState::Greeted { .. }, FromAgent::Hello(_)) => Err(Violation::RepeatedHello),
             (
                 SourceState::Greeted {
@@ -113,6 +127,7 @@ fn judge(
     };
     match message {
         FromAgent::Hello(_) => Err(Violation::RepeatedHello),
+        FromAgent::Pong { .. } => Err(Violation::UnaskedPong),
         FromAgent::Held {
             volume,
             added,
@@ -213,7 +228,7 @@ impl AgentSession {
                 self.greeted = true;
                 Ok(())
             }
-            FromSource::Trust(_) if self.greeted => Ok(()),
+            FromSource::Trust(_) | FromSource::Ping { .. } if self.greeted => Ok(()),
             FromSource::Activate { volume, .. }
             | FromSource::Return { volume, .. }
             | FromSource::Cancel { volume, .. }
@@ -229,6 +244,7 @@ impl AgentSession {
                 self.of(volume)
             }
             FromSource::Trust(_)
+            | FromSource::Ping { .. }
             | FromSource::Activate { .. }
             | FromSource::Return { .. }
             | FromSource::Cancel { .. }

@@ -122,6 +122,12 @@ impl Settle {
         Some(deadline)
     }
 
+    /// Returns when the first and the last change of the burst were seen; nothing without a burst.
+    #[must_use]
+    pub fn burst(&self) -> Option<(Instant, Instant)> {
+        self.burst.as_ref().map(|burst| (burst.first, burst.last))
+    }
+
     /// Ends the burst: what was seen so far is being scanned now. Call it before the scan, so that
     /// a change during the scan begins the next burst.
     pub fn begin(&mut self) {

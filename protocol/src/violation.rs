@@ -40,6 +40,9 @@ pub enum Violation {
     /// A push stream ended early, or went on behind its end.
     #[error("push stream holds {0} than the plan asks for")]
     PushLength(&'static str),
+    /// A ping was answered that nobody had sent.
+    #[error("a ping was answered that was not sent")]
+    UnaskedPong,
     /// A frame does not decode.
     #[error("frame does not decode")]
     Decode(#[from] DecodeError),

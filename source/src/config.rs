@@ -18,6 +18,8 @@ pub struct SourceConfig {
     pub state_dir: PathBuf,
     /// The control socket.
     pub control_socket: PathBuf,
+    /// Where metrics are served: a TCP socket address; nothing serves none.
+    pub metrics: Option<SocketAddr>,
     /// The volumes.
     pub volumes: Vec<VolumeConfig>,
 }

@@ -1,6 +1,8 @@
 //! What operators ask of the source over its control socket.
 
 mod answer;
+mod page;
+mod ping;
 mod tell;
 mod verify;
 
@@ -9,10 +11,12 @@ use std::sync::{Arc, Mutex};
 
 use codevol_protocol::id::FleetId;
 use codevol_protocol::name::{Text, VolumeName};
+use codevol_transport::Traffic;
 use tokio_util::sync::CancellationToken;
 
 use crate::chronicle::Chronicle;
 use crate::join::Door;
+use crate::metrics::Phases;
 use crate::session::Sessions;
 use crate::volume::Volume;
 
@@ -31,6 +35,12 @@ pub struct Desk {
     pub fleet: FleetId,
     /// Where the source is bound.
     pub listen: Text,
+    /// What the links to members carry.
+    pub traffic: Traffic,
+    /// How long each part of a release's way takes.
+    pub phases: Arc<Phases>,
+    /// Our build, for people.
+    pub build: Text,
     /// What ends the answers.
     pub shutdown: CancellationToken,
 }

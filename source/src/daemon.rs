@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use codevol_metrics::MetricsListener;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_store::state::StateError;
 use codevol_store::state_dir::{StateDir, StateDirError};
-use codevol_transport::{BindError, ControlError, ControlListener, Listener};
+use codevol_transport::{BindError, ControlError, ControlListener, Listener, Traffic};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -24,8 +25,10 @@ use crate::control::Desk;
 use crate::history::HistoryError;
 use crate::identity::{Identity, IdentityError};
 use crate::join::{Door, DoorFacts};
+use crate::metrics::Phases;
 use crate::publish::{PublishError, Signer};
 use crate::session::{SessionContext, Sessions};
+use crate::volume::Volume;
 
 /// How long tasks may take to end once they are told to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,6 +72,9 @@ pub enum StartError {
     /// The control socket cannot be bound.
     #[error("cannot listen for operators")]
     Control(#[from] ControlError),
+    /// The TCP port of the metrics is taken.
+    #[error(transparent)]
+    Metrics(#[from] codevol_metrics::BindError),
     /// The system does not say where it listens.
     #[error("cannot find out where the source listens")]
     Address(#[source] std::io::Error),
@@ -79,7 +85,7 @@ impl StartError {
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Listen(_) | Self::Control(_) | Self::Address(_) => true,
+            Self::Listen(_) | Self::Control(_) | Self::Metrics(_) | Self::Address(_) => true,
             Self::StateDir(error) => error.is_retryable(),
             Self::Identity(_) | Self::State { .. } | Self::History { .. } | Self::Tree { .. } => {
                 false
@@ -94,6 +100,7 @@ pub struct Daemon {
     listener: Listener,
     desk: Desk,
     control: ControlListener,
+    metrics: Option<MetricsListener>,
     context: SessionContext,
     tasks: TaskTracker,
     shutdown: CancellationToken,
@@ -123,6 +130,12 @@ impl Daemon {
         self.listener.local_addr()
     }
 
+    /// Returns where metrics are served, if they are.
+    #[must_use]
+    pub fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(MetricsListener::address)
+    }
+
     /// Returns what stops the daemon when it is cancelled, by the caller or by a fatal fault.
     #[must_use]
     pub fn stopper(&self) -> CancellationToken {
@@ -135,6 +148,7 @@ impl Daemon {
             listener,
             desk,
             control,
+            metrics,
             context,
             tasks,
             shutdown,
@@ -143,6 +157,12 @@ impl Daemon {
         let calls = desk.clone();
         let answer = move |call, caller| calls.clone().answer(call, caller);
         tasks.spawn(control.serve(tasks.clone(), shutdown.clone(), answer));
+        if let Some(metrics) = metrics {
+            for volume in desk.volumes.values() {
+                tasks.spawn(volume.metrics.usage.clone().keep(shutdown.clone()));
+            }
+            tasks.spawn(metrics.serve(tasks.clone(), shutdown.clone(), desk.clone()));
+        }
         loop {
             // Cancel-safe: `accept` takes a peer only when it returns one.
             let pending = tokio::select! {
@@ -179,24 +199,10 @@ fn start(
     let listener = Listener::bind(config.listen, &identity.node, &identity.reset_key)?;
     let listen = listener.local_addr().map_err(StartError::Address)?;
     let control = ControlListener::bind(&config.control_socket)?;
+    let metrics = config.metrics.map(MetricsListener::bind).transpose()?;
 
-    let enrolled: BTreeSet<NodeName> = identity.roster.get().members().keys().cloned().collect();
-    let signer = Signer {
-        fleet: identity.trust.fleet,
-        epoch: identity.trust.epoch,
-        key: identity.publisher.clone(),
-        host: Text::cut(host_name()),
-    };
-    let mut volumes = BTreeMap::new();
-    for volume in &config.volumes {
-        let opened = Opened {
-            state: &state,
-            signer: &signer,
-            trust: &identity.trust,
-        };
-        let handles = opened.open(volume, enrolled.clone(), (tasks, shutdown))?;
-        volumes.insert(volume.name.clone(), handles);
-    }
+    let phases = Arc::new(Phases::default());
+    let volumes = open_volumes(&config, (&state, &identity, &phases), (tasks, shutdown))?;
     let volumes = Arc::new(volumes);
     let facts = DoorFacts {
         advertise: advertise(&config, listen),
@@ -213,6 +219,9 @@ fn start(
         sessions: Arc::new(Mutex::new(Sessions::default())),
         fleet: identity.trust.fleet,
         listen: Text::cut(listen.to_string()),
+        traffic: Traffic::default(),
+        phases,
+        build: Text::cut(build),
         shutdown: shutdown.clone(),
     };
     let context = SessionContext {
@@ -222,16 +231,47 @@ fn start(
         build: Text::cut(build),
     };
     info!(%listen, control = %config.control_socket.display(), "source is listening");
+    if let Some(metrics) = &metrics {
+        info!(address = %metrics.address(), "metrics are served");
+    }
     let (tasks, shutdown) = (tasks.clone(), shutdown.clone());
     Ok(Daemon {
         listener,
         desk,
         control,
+        metrics,
         context,
         tasks,
         shutdown,
         state,
     })
+}
+
+/// Opens the volumes, and starts their tasks.
+fn open_volumes(
+    config: &SourceConfig,
+    (state, identity, phases): (&StateDir, &Identity, &Arc<Phases>),
+    (tasks, shutdown): (&TaskTracker, &CancellationToken),
+) -> Result<BTreeMap<VolumeName, Volume>, StartError> {
+    let enrolled: BTreeSet<NodeName> = identity.roster.get().members().keys().cloned().collect();
+    let signer = Signer {
+        fleet: identity.trust.fleet,
+        epoch: identity.trust.epoch,
+        key: identity.publisher.clone(),
+        host: Text::cut(host_name()),
+    };
+    let mut volumes = BTreeMap::new();
+    for volume in &config.volumes {
+        let opened = Opened {
+            state,
+            signer: &signer,
+            trust: &identity.trust,
+            phases,
+        };
+        let handles = opened.open(volume, enrolled.clone(), (tasks, shutdown))?;
+        volumes.insert(volume.name.clone(), handles);
+    }
+    Ok(volumes)
 }
 
 /// Returns what tokens tell agents to dial; nothing where the bound address does not say it.

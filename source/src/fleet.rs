@@ -6,12 +6,13 @@ mod drift;
 mod handle;
 mod kept;
 mod known;
+mod ping;
 mod report;
 mod status;
 mod task;
 
 pub use drift::Heard;
-pub use handle::{FleetHandle, FleetView, SessionCommand, SessionId};
+pub use handle::{FleetHandle, FleetView, Pinged, SessionCommand, SessionId};
 pub use kept::Kept;
 pub use task::{FleetParts, FleetTask};
 

@@ -64,7 +64,8 @@ impl GitDir {
 }
 
 /// Whether a repository seems to begin at the tree or above it, whatever git says of it.
-pub(crate) fn is_expected(root: &Path) -> bool {
+#[must_use]
+pub fn is_expected(root: &Path) -> bool {
     let has_git = |dir: &Path| dir.join(".git").symlink_metadata().is_ok();
     root.ancestors().any(has_git)
 }

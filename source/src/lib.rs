@@ -21,6 +21,7 @@ pub mod identity;
 pub mod join;
 pub mod journal;
 mod lines;
+pub mod metrics;
 pub mod publish;
 pub mod push;
 pub mod roster;

@@ -1,6 +1,7 @@
 //! One connection of one agent: judges what it says, hands it to the fleets of its volumes, and
 //! says and sends what they ask for.
 
+mod ping;
 mod running;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
+use self::ping::Pings;
 pub use self::running::{Entered, Sessions};
 use crate::fleet::{FleetHandle, SessionCommand, SessionId};
 use crate::push::{self, PushError, Pushed, Wanted};
@@ -132,6 +134,7 @@ struct Session {
     partial: BTreeMap<VolumeName, Partial>,
     pushes: JoinSet<(Pushed, Result<(), PushError>)>,
     pushing: BTreeMap<VolumeName, (ReleaseId, tokio::task::AbortHandle)>,
+    pings: Pings,
 }
 
 async fn open(
@@ -169,6 +172,7 @@ async fn open(
         partial: BTreeMap::new(),
         pushes: JoinSet::new(),
         pushing: BTreeMap::new(),
+        pings: Pings::default(),
     };
     Ok((session, writer, reader))
 }
@@ -221,6 +225,10 @@ impl Session {
         self.judge.handle(&message)?;
         let volume = match &message {
             FromAgent::Hello(_) => return Ok(()),
+            FromAgent::Pong { nonce } => {
+                self.pings.answered(*nonce, self.link.remote_address());
+                return Ok(());
+            }
             FromAgent::Held { volume, .. }
             | FromAgent::Refused { volume, .. }
             | FromAgent::Missing { volume, .. }
@@ -244,6 +252,7 @@ impl Session {
             SessionCommand::Say(message) => {
                 (message.since() <= self.hello.minor).then_some(message)
             }
+            SessionCommand::Ping(reply) => self.ping(reply),
             SessionCommand::Cancel { volume, release } => {
                 if self
                     .pushing

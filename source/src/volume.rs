@@ -9,6 +9,7 @@ use codevol_protocol::status::VolumeStatus;
 use crate::encode::Deltas;
 use crate::fleet::FleetHandle;
 use crate::history::{History, Published};
+use crate::metrics::VolumeMetrics;
 use crate::publish::PublisherHandle;
 
 /// How much text of releases one answer carries: it must fit into a frame.
@@ -27,6 +28,8 @@ pub struct Volume {
     pub fleet: FleetHandle,
     /// Its publisher.
     pub publisher: PublisherHandle,
+    /// What is counted of it.
+    pub metrics: Arc<VolumeMetrics>,
 }
 
 impl Volume {

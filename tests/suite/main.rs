@@ -13,6 +13,7 @@ mod drift;
 mod history;
 mod joining;
 mod large;
+mod metrics;
 mod publishing;
 mod recovery;
 mod reloading;

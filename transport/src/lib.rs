@@ -20,6 +20,7 @@ pub mod link;
 pub mod listener;
 mod quic;
 mod tls;
+pub mod traffic;
 
 pub use backoff::Backoff;
 pub use close::{CloseCode, CloseReason};
@@ -28,6 +29,7 @@ pub use dialer::{DialError, Dialer};
 pub use frame::{FrameError, FrameReader, FrameWriter};
 pub use link::{Link, LinkReader, LinkWriter, PushWriter};
 pub use listener::{AcceptError, BindError, Listener, Peer, Pending};
+pub use traffic::{Carried, Counted, Traffic};
 
 use std::fmt;
 

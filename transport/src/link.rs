@@ -121,6 +121,13 @@ impl Link {
         }
     }
 
+    /// Returns how long QUIC thinks that a packet takes to the peer and back: by those that were
+    /// answered last, which on a quiet link is a while ago.
+    #[must_use]
+    pub fn rtt(&self) -> Duration {
+        self.connection.rtt()
+    }
+
     /// Returns the bytes of UDP payload that this side has (sent, received) since the dial.
     #[must_use]
     pub fn udp_bytes(&self) -> (u64, u64) {

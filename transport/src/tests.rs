@@ -258,3 +258,31 @@ async fn a_small_push_and_its_answer_on_a_warm_link_stay_within_the_byte_budget(
 /// What remains of the 1.2 KB of a one-line edit for frames, acknowledgements and headers, where
 /// record, patch and answers are 432 bytes.
 const BUDGET: u64 = 700;
+
+#[tokio::test]
+async fn what_links_have_carried_only_grows_and_outlives_them() {
+    let traffic = crate::Traffic::default();
+    let (agent, source, listener) = pair().await;
+    let counted = traffic.enter(&source.link);
+    let first = traffic.total();
+    assert!(first.sent > 0 && first.received > 0, "{first:?}");
+    let (mut writer, _reader) = agent.open_control().await.unwrap();
+    writer.write(&vec![7_u8; 10_000]).await.unwrap();
+    let (_writer, mut reader) = source.link.accept_control().await.unwrap();
+    reader.read::<Vec<u8>>().await.unwrap();
+    let second = traffic.total();
+    assert!(second.received >= first.received + 10_000, "{second:?}");
+
+    // A newer one of the same node, while the older one is still there.
+    let (_newer_agent, newer) = pair_on(&listener, Alpn::Node).await;
+    let newer_counted = traffic.enter(&newer.link);
+    assert!(newer.link.rtt() > Duration::ZERO);
+    let newest = traffic.newest().unwrap().remote_address();
+    assert_eq!(newest, newer.remote);
+    let third = traffic.total();
+    assert!(third.sent > second.sent, "{third:?}");
+    drop((counted, newer_counted));
+    assert!(traffic.newest().is_none());
+    let last = traffic.total();
+    assert!(last.sent >= third.sent && last.received >= third.received);
+}

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use codevol_metrics::Usage;
 use codevol_peer::{frame, key, listening, within};
 use codevol_protocol::codec;
 use codevol_protocol::id::{FleetId, ReleaseId};
@@ -14,17 +16,22 @@ use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::DriftMode;
+use crate::drift::{DriftParts, DriftTask};
 use crate::identity::Enrolment;
 use crate::volume::Root;
 
 const SOURCE: u8 = 1;
 const OPERATOR: u8 = 2;
+/// Longer than any of these tests takes.
+const LONG: Duration = Duration::from_secs(3_600);
 
 /// A link that runs, the volume's task at one end of it and the source at the other.
 struct Bench {
     source: Endpoint,
     orders: mpsc::Receiver<Order>,
     speaker: Speaker,
+    _drifting: DriftTask,
     _running: JoinSet<()>,
     _state: StateDir,
     _temp: TempDir,
@@ -66,23 +73,41 @@ impl Bench {
         };
         Identity::enrol(&state, enrolment).unwrap();
         let identity = Identity::open(&state).unwrap();
-        let (root, _) = Root::open(&root, &state, &pipes(), 3).unwrap();
+        let path = root;
+        let (root, _) = Root::open(&path, &state, &pipes(), 3).unwrap();
+        let root = Arc::new(Mutex::new(root));
         let state = StateDir::open(&state).unwrap();
         let at = "127.0.0.1:0".parse().unwrap();
         let source = Endpoint::server(listening(&key(SOURCE)), at).unwrap();
         let address = source.local_addr().unwrap().to_string();
         let speaker = Speaker::default();
         let (sender, orders) = mpsc::channel(8);
+        // It is not run: what it is told waits in its inbox.
+        let (drifting, drift) = DriftTask::new(DriftParts {
+            volume: pipes(),
+            path: path.clone(),
+            root: root.clone(),
+            mode: DriftMode::Report,
+            scrub: LONG,
+            orders: sender.clone(),
+            speaker: speaker.clone(),
+            journal: state.journal().clone(),
+        });
+        let metrics = Arc::new(AgentMetrics::default());
         let receiver = Receiver {
             volume: pipes(),
-            root: Arc::new(Mutex::new(root)),
+            root,
             partial: Arc::default(),
             speaker: speaker.clone(),
             journal: state.journal().clone(),
+            drift: drift.clone(),
+            metrics: metrics.clone(),
+            usage: Arc::new(Usage::new(vec![path])),
         };
         let linked = Linked {
             orders: sender,
             receiver,
+            drift,
         };
         let (view, _seen) = watch::channel(LinkView {
             address: address.clone(),
@@ -96,6 +121,7 @@ impl Bench {
             build: Text::cut("test"),
             journal: state.journal().clone(),
             view,
+            metrics,
         };
         let mut running = JoinSet::new();
         running.spawn(link.run(CancellationToken::new()));
@@ -103,6 +129,7 @@ impl Bench {
             source,
             orders,
             speaker,
+            _drifting: drifting,
             _running: running,
             _state: state,
             _temp: temp,

@@ -31,6 +31,16 @@ impl VolumeTask {
             // Who asked may have gone.
             drop(looker.send(verification.clone()));
         }
+        let looked_on_purpose = purpose != Purpose::Check;
+        if looked_on_purpose {
+            let elapsed = Duration::from_millis(verification.elapsed_ms);
+            self.metrics.verify.observe(elapsed);
+        }
+        if let Some(failure) = &verification.failure
+            && (changed || looked_on_purpose)
+        {
+            self.metrics.reload_failed(failure.kind.as_str());
+        }
         match &verification.failure {
             Some(failure) => self.error = Some((release, "verify", failure.clone())),
             None if self.error.as_ref().is_some_and(|(of, ..)| *of == release) => self.error = None,

@@ -66,6 +66,7 @@ impl Node {
     pub(crate) fn run(&mut self) -> Result<(), StartError> {
         let daemon = Daemon::start(
             AgentConfig {
+                metrics: None,
                 source: vec![self.source.to_string()],
                 state_dir: self.state(),
                 control_socket: self.socket(),

@@ -36,11 +36,15 @@ impl daemon::Daemon for Daemon {
     }
 
     fn start(config: &mut AgentConfig) -> Result<Self, CommandError> {
-        Self::start(config.clone(), env!("CARGO_PKG_VERSION")).map_err(|error| failed(&error))
+        let agent = Self::start(config.clone(), env!("CARGO_PKG_VERSION"));
+        let agent = agent.map_err(|error| failed(&error))?;
+        config.metrics = agent.metrics();
+        Ok(agent)
     }
 
-    fn follow(config: &AgentConfig, next: AgentConfig) -> Result<AgentConfig, CommandError> {
+    fn follow(config: &AgentConfig, mut next: AgentConfig) -> Result<AgentConfig, CommandError> {
         daemon::same_state_dir(&config.state_dir, &next.state_dir)?;
+        next.metrics = daemon::same_port(config.metrics, next.metrics);
         Ok(next)
     }
 
@@ -55,6 +59,7 @@ impl daemon::Daemon for Daemon {
 
 fn failed(error: &StartError) -> CommandError {
     let hint = match error {
+        StartError::Metrics(_) => daemon::METRICS_HINT,
         StartError::Identity(_) => "`codevol join TOKEN --root DIR` enrols this node",
         StartError::StateDir(error) if error.is_locked() => {
             "one agent a state directory: stop the other one first"

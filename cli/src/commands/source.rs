@@ -40,6 +40,7 @@ impl daemon::Daemon for Daemon {
         let source = Self::start(config.clone(), build).map_err(|error| failed(&error))?;
         let listen = source.listen();
         config.listen = listen.map_err(|error| failed(&StartError::Address(error)))?;
+        config.metrics = source.metrics();
         Ok(source)
     }
 
@@ -49,6 +50,7 @@ impl daemon::Daemon for Daemon {
             // Any port will do, and agents know the one that there is.
             next.listen.set_port(config.listen.port());
         }
+        next.metrics = daemon::same_port(config.metrics, next.metrics);
         Ok(next)
     }
 
@@ -67,6 +69,7 @@ fn failed(error: &StartError) -> CommandError {
         StartError::StateDir(error) if error.is_locked() => {
             "one source a state directory: stop the other one first"
         }
+        StartError::Metrics(_) => daemon::METRICS_HINT,
         StartError::Identity(_) => "`codevol init DIR` makes keys; restore STATE if they are gone",
         _ => "`codevol config check` looks at the configuration and this machine",
     };

@@ -4,7 +4,9 @@ use codevol_protocol::call::{Call, Reply};
 use codevol_protocol::status::Status;
 
 use crate::commands::Context;
+use crate::config::Config;
 use crate::control::Control;
+use crate::doctor::{State, exposure};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::screens::{self, status};
@@ -18,15 +20,36 @@ pub struct StatusArgs {}
 /// # Errors
 /// The daemon cannot be asked.
 pub fn run(_args: &StatusArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let status = ask(&Control::new(&context.load(None)?)?)?;
+    let loaded = context.load(None)?;
+    let status = ask(&Control::new(&loaded)?)?;
     if context.printer.is_json() {
         context.printer.json(&status)?;
     } else {
         context
             .printer
             .line(status::render(&status, screens::now()))?;
+        let exposed = exposed(&loaded.config);
+        if !exposed.is_empty() {
+            context.printer.line(status::render_host(&exposed))?;
+        }
     }
     Ok(ExitStatus::Done)
+}
+
+/// Says where nothing keeps Dagster from writing to what the agent of this host keeps: its user is not
+/// another one, and it sees the root through no read-only mount.
+fn exposed(config: &Config) -> Vec<String> {
+    let Config::Agent(config) = config else {
+        return Vec::new();
+    };
+    let checks = exposure::look(config).into_iter();
+    let warnings = checks.filter(|check| check.state == State::Warning);
+    warnings
+        .map(|check| {
+            let mend = check.mend.unwrap_or_default();
+            format!("{}; {mend}", check.message)
+        })
+        .collect()
 }
 
 /// Asks how everything stands.

@@ -10,6 +10,7 @@ use rustix::fs::Access;
 
 use crate::config::fault::{self, Fault};
 use crate::config::place::Place;
+use crate::config::show::Setting;
 use crate::config::{Config, Loaded};
 use crate::error::{CommandError, chain};
 
@@ -17,43 +18,77 @@ use crate::error::{CommandError, chain};
 const OTHERS: u32 = 0o077;
 /// No more files of a state folder are looked at.
 const FILES_MAX: usize = 10_000;
+const STATE_DIR: &str = "state_dir";
 
-/// The key of a setting, and what is wrong with its value.
-type Finding = (String, String);
+/// What is wrong with the value of a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    /// The key of the setting.
+    pub(crate) key: String,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// The command that mends it, where there is one.
+    pub(crate) mend: Option<String>,
+}
+
+impl Finding {
+    fn new(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            key: key.into(),
+            message: message.into(),
+            mend: None,
+        }
+    }
+
+    /// Returns what is wrong, with what mends it.
+    fn text(self) -> String {
+        match self.mend {
+            Some(mend) => format!("{}: `{mend}`", self.message),
+            None => self.message,
+        }
+    }
+}
 
 /// Checks the configuration against this machine, as the user that this process runs as.
 ///
 /// # Errors
 /// The machine is not as the configuration says: all that is wrong is told.
 pub fn environment(loaded: &Loaded) -> Result<(), CommandError> {
+    let findings = findings(loaded);
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let faults = findings.into_iter().map(|finding| {
+        let is_of_it = |setting: &&Setting| setting.key == finding.key;
+        let setting = loaded.settings.iter().find(is_of_it);
+        let place = setting.map(|setting| setting.place.clone());
+        Fault::new(place.unwrap_or(Place::Default), finding.text())
+    });
+    let mut error = fault::report(&loaded.path, &loaded.text, faults.collect());
+    error.kind = "environment".into();
+    Err(error)
+}
+
+/// Returns all that is wrong with this machine by the configuration, for this user.
+pub(crate) fn findings(loaded: &Loaded) -> Vec<Finding> {
     let mut findings = Vec::new();
     let (state_dir, control_socket) = own_places(&loaded.config);
     findings.extend(state(state_dir));
     if let Some(folder) = control_socket.and_then(Path::parent)
         && folder != state_dir
     {
-        findings.extend(writable(folder).map(|text| ("control_socket".to_owned(), text)));
+        findings.extend(writable(folder).map(|text| Finding::new("control_socket", text)));
     }
     for (key, tree) in trees(&loaded.config) {
         let wrong = match loaded.config {
             Config::Source(_) => readable(tree),
             Config::Agent(_) | Config::Operator(_) => writable(tree),
         };
-        findings.extend(wrong.map(|text| (key, text)));
+        findings.extend(wrong.map(|text| Finding::new(key, text)));
     }
     let file = std::path::absolute(&loaded.path).unwrap_or_else(|_| loaded.path.clone());
     findings.extend(nesting(&loaded.config, &file, resolved));
-    if findings.is_empty() {
-        return Ok(());
-    }
-    let faults = findings.into_iter().map(|(key, message)| {
-        let setting = loaded.settings.iter().find(|setting| setting.key == key);
-        let place = setting.map(|setting| setting.place.clone());
-        Fault::new(place.unwrap_or(Place::Default), message)
-    });
-    let mut error = fault::report(&loaded.path, &loaded.text, faults.collect());
-    error.kind = "environment".into();
-    Err(error)
+    findings
 }
 
 /// Finds the trees that lie in one another, in the state folder, or around it, the file or the
@@ -73,7 +108,8 @@ pub(super) fn nesting(
         let at = comparable(tree);
         for (what, place) in &own {
             if comparable(place).starts_with(&at) {
-                findings.push((key.clone(), lies_in(what, place, "this tree", tree)));
+                let text = lies_in(what, place, "this tree", tree);
+                findings.push(Finding::new(key.clone(), text));
                 // What stands in the state folder is in the tree because the folder is.
                 break;
             }
@@ -81,14 +117,14 @@ pub(super) fn nesting(
         let state_at = comparable(state_dir);
         if at != state_at && at.starts_with(&state_at) {
             let text = lies_in("this tree", tree, "the state folder", state_dir);
-            findings.push((key.clone(), text));
+            findings.push(Finding::new(key.clone(), text));
         }
         for (_, other) in trees.iter().take(index) {
             let other_at = comparable(other);
             if at.starts_with(&other_at) || other_at.starts_with(&at) {
                 let (tree, other) = (tree.display(), other.display());
                 let text = format!("two volumes share a tree: `{tree}` and `{other}`");
-                findings.push((key.clone(), text));
+                findings.push(Finding::new(key.clone(), text));
             }
         }
     }
@@ -98,6 +134,11 @@ pub(super) fn nesting(
 fn lies_in(what: &str, inner: &Path, whole: &str, outer: &Path) -> String {
     let (inner, outer) = (inner.display(), outer.display());
     format!("{what}, `{inner}`, lies in {whole}, `{outer}`: keep them apart")
+}
+
+/// Returns the state folder.
+pub(crate) fn state_dir(config: &Config) -> &Path {
+    own_places(config).0
 }
 
 fn own_places(config: &Config) -> (&Path, Option<&Path>) {
@@ -148,20 +189,21 @@ fn resolved(path: &Path) -> PathBuf {
 
 /// Checks that the state folder is, or can be made, writable for us and closed to others.
 fn state(path: &Path) -> Vec<Finding> {
-    let mut texts: Vec<String> = writable(path).into_iter().collect();
-    if texts.is_empty()
+    let unusable = writable(path).map(|text| Finding::new(STATE_DIR, text));
+    let mut findings: Vec<Finding> = unusable.into_iter().collect();
+    if findings.is_empty()
         && let Ok(metadata) = fs::metadata(path)
     {
-        texts.extend(open_to_others(path, &metadata, "700"));
-        texts.extend(open_files(path));
+        findings.extend(open_to_others(path, &metadata, "700"));
+        findings.extend(open_files(path));
     }
-    let keyed = texts.into_iter().map(|text| ("state_dir".to_owned(), text));
-    keyed.collect()
+    findings
 }
 
-fn open_files(folder: &Path) -> Vec<String> {
+fn open_files(folder: &Path) -> Vec<Finding> {
     let Ok(entries) = fs::read_dir(folder) else {
-        return vec![format!("cannot list `{}`", folder.display())];
+        let text = format!("cannot list `{}`", folder.display());
+        return vec![Finding::new(STATE_DIR, text)];
     };
     let files = entries.flatten().take(FILES_MAX).filter_map(|entry| {
         let metadata = entry.metadata().ok()?;
@@ -169,16 +211,20 @@ fn open_files(folder: &Path) -> Vec<String> {
         let open = || open_to_others(&path, &metadata, "600");
         metadata.is_file().then(open).flatten()
     });
-    let mut texts: Vec<String> = files.collect();
-    texts.sort();
-    texts
+    let mut findings: Vec<Finding> = files.collect();
+    findings.sort_by(|a, b| a.message.cmp(&b.message));
+    findings
 }
 
-fn open_to_others(path: &Path, metadata: &Metadata, closed: &str) -> Option<String> {
+fn open_to_others(path: &Path, metadata: &Metadata, closed: &str) -> Option<Finding> {
     let mode = metadata.permissions().mode() & 0o7777;
     (mode & OTHERS != 0).then(|| {
         let path = path.display();
-        format!("`{path}` has mode {mode:04o}, open to others: `chmod {closed} {path}`")
+        let message = format!("`{path}` has mode {mode:04o}, open to others");
+        Finding {
+            mend: Some(format!("chmod {closed} {path}")),
+            ..Finding::new(STATE_DIR, message)
+        }
     })
 }
 

@@ -39,6 +39,7 @@ pub fn source_defaults(
         advertise: None,
         control_socket: control_socket(&state_dir),
         state_dir,
+        metrics: None,
         volumes: vec![source::VolumeConfig {
             name,
             path: std::path::absolute(path)?,
@@ -62,6 +63,7 @@ pub fn agent_defaults(file: &Path, name: VolumeName, root: &Path) -> std::io::Re
         source: Vec::new(),
         control_socket: control_socket(&state_dir),
         state_dir,
+        metrics: None,
         volumes: vec![agent::VolumeConfig {
             name,
             root: std::path::absolute(root)?,

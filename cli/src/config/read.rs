@@ -63,8 +63,8 @@ pub(super) fn config<'a>(
     reader.finish(&root);
     let config = config?;
     let file = reader.file.clone();
-    for (key, message) in check::nesting(&config, &file, check::lexical) {
-        reader.fault(&key, message);
+    for found in check::nesting(&config, &file, check::lexical) {
+        reader.fault(&found.key, found.message);
     }
     Some(config)
 }
@@ -76,6 +76,7 @@ fn source_config<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<
     });
     let advertise = reader.optional_text(root, "advertise", value::host_port);
     let (state_dir, control_socket) = own_places(reader, root);
+    let metrics = metrics(reader, root);
     let sections = volume_sections(reader, root);
     let volumes: Vec<Option<source::VolumeConfig>> = sections
         .into_iter()
@@ -90,6 +91,7 @@ fn source_config<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<
         advertise,
         state_dir: state_dir?,
         control_socket: control_socket?,
+        metrics,
         volumes: volumes.into_iter().collect::<Option<_>>()?,
     })
 }
@@ -163,6 +165,7 @@ fn watch<'a>(reader: &mut Reader<'a>, section: &mut Section<'a>) -> Option<Watch
 fn agent_config<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<AgentConfig> {
     let source = source_addresses(reader, root);
     let (state_dir, control_socket) = own_places(reader, root);
+    let metrics = metrics(reader, root);
     let sections = volume_sections(reader, root);
     let volumes: Vec<Option<agent::VolumeConfig>> = sections
         .into_iter()
@@ -176,6 +179,7 @@ fn agent_config<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<A
         source: source?,
         state_dir: state_dir?,
         control_socket: control_socket?,
+        metrics,
         volumes: volumes.into_iter().collect::<Option<_>>()?,
     })
 }
@@ -290,6 +294,17 @@ fn own_places<'a>(
         }
     }
     (state_dir, socket)
+}
+
+/// Reads where metrics are served: nowhere, where nothing says it.
+fn metrics<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Option<SocketAddr> {
+    let mut section = reader.section(root, "metrics");
+    let listen = reader.optional_text(&mut section, "listen", |text| {
+        let invalid = || format!("`{text}` is not an address and port, as `127.0.0.1:9464`");
+        text.parse::<SocketAddr>().ok().ok_or_else(invalid)
+    });
+    reader.finish(&section);
+    listen
 }
 
 fn volume_sections<'a>(reader: &mut Reader<'a>, root: &mut Section<'a>) -> Vec<Section<'a>> {

@@ -209,6 +209,38 @@ verify_timeout = "2m"
 }
 
 #[test]
+fn metrics_are_served_where_an_address_says_so_and_nowhere_else() {
+    for text in [SOURCE, AGENT] {
+        let metrics = |loaded: Loaded| match loaded.config {
+            Config::Source(config) => config.metrics,
+            Config::Agent(config) => config.metrics,
+            Config::Operator(_) => None,
+        };
+        assert_eq!(metrics(parse(text).unwrap()), None);
+        let address = "127.0.0.1:9464".parse().ok();
+        let written = format!("{text}[metrics]\nlisten = \"127.0.0.1:9464\"\n");
+        assert_eq!(metrics(parse(&written).unwrap()), address);
+        let variable = [("CODEVOL_METRICS__LISTEN", "127.0.0.1:9464")];
+        let set = parse_with(text, &variable).unwrap();
+        assert_eq!(set.warnings, Vec::<String>::new());
+        assert_eq!(metrics(set), address);
+    }
+    let faulty = format!("{SOURCE}[metrics]\nlisten = \"9464\"\nport = 1\n");
+    assert_snapshot!(faults(parse(&faulty)), @r#"
+    configuration `/etc/codevol/codevol.toml` has 2 faults
+    /etc/codevol/codevol.toml:6:10: `9464` is not an address and port, as `127.0.0.1:9464`
+      |
+    6 | listen = "9464"
+      |          ^^^^^^
+
+    /etc/codevol/codevol.toml:7:1: unknown key `port`
+      |
+    7 | port = 1
+      | ^^^^
+    "#);
+}
+
+#[test]
 fn an_operator_needs_only_the_source() {
     let loaded = parse("role = \"operator\"\nsource = [\"src01:7443\"]\n").unwrap();
     let expected = OperatorConfig {
@@ -694,6 +726,9 @@ fn show_tells_each_value_and_where_it_came_from() {
     state_dir = "/etc/codevol/state"                    # default
     control_socket = "/etc/codevol/state/control.sock"  # default
 
+    [metrics]
+    # listen is not set                                 # default
+
     [[volume]]
     name = "pipes"                                      # file, line 4
     root = "/opt/dagster/app"                           # file, line 5
@@ -717,6 +752,7 @@ fn show_tells_each_value_and_where_it_came_from() {
     {"key":"advertise","value":"src01:1","origin":"environment","line":null,"variable":"CODEVOL_ADVERTISE"},
     {"key":"state_dir","value":"/etc/codevol/state","origin":"default","line":null,"variable":null},
     {"key":"control_socket","value":"/etc/codevol/state/control.sock","origin":"default","line":null,"variable":null},
+    {"key":"metrics.listen","value":null,"origin":"default","line":null,"variable":null},
     {"key":"volume.0.name","value":"pipes","origin":"file","line":3,"variable":null},
     {"key":"volume.0.path","value":"/srv/pipes","origin":"file","line":4,"variable":null},
     {"key":"volume.0.publish","value":"auto","origin":"default","line":null,"variable":null},
@@ -785,6 +821,10 @@ fn what_init_writes_shows_each_default_and_loads() {
     # require_online = "any"
     # How long a server may take to say whether it is broken.
     # verify_timeout = "90s"
+
+    [metrics]
+    # Where metrics are served to whoever asks by HTTP; nowhere, if it is left out.
+    # listen = "127.0.0.1:9464"
     "#);
     assert_eq!(source(parse(&text).unwrap()), config);
     assert_eq!(
@@ -829,6 +869,10 @@ fn what_join_writes_shows_each_default_and_loads() {
     # address = "127.0.0.1:4000"
     # kind = "auto"
     # verify_timeout = "60s"
+
+    [metrics]
+    # Where metrics are served to whoever asks by HTTP; nowhere, if it is left out.
+    # listen = "127.0.0.1:9464"
     "#);
     assert_eq!(agent(parse(&text).unwrap()), config);
     let all = agent(parse(&uncommented(&text)).unwrap());
@@ -842,6 +886,7 @@ listen = "127.0.0.1:0"
 advertise = "src01:7443"
 state_dir = "/var/lib/codevol/a \"b\" \\ é"
 control_socket = "/run/codevol/source.sock"
+metrics.listen = "[::1]:9464"
 [[volume]]
 name = "pipes"
 path = "/srv/pipes"

@@ -1,6 +1,7 @@
 //! The configuration that `init` and `join` write: what differs from the defaults, and each default
 //! in a comment beside what it means.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use codevol_agent::config::{self as agent, Address, AgentConfig, CodeServerConfig, DriftMode};
@@ -38,6 +39,7 @@ pub fn render_source(config: &SourceConfig, file: &Path) -> Result<String, Comma
         out.watch(&volume.watch);
         out.rollout(&volume.rollout);
     }
+    out.metrics(config.metrics);
     Ok(out.text)
 }
 
@@ -87,6 +89,7 @@ pub fn render_agent(config: &AgentConfig, file: &Path) -> Result<String, Command
             out.text.push_str(NO_CODE_SERVER);
         }
     }
+    out.metrics(config.metrics);
     Ok(out.text)
 }
 
@@ -290,6 +293,18 @@ impl<'a> Writer<'a> {
             duration_text(volume.scrub),
             duration_text(defaults::SCRUB),
             "How often all that is held is read through.",
+        );
+    }
+
+    /// Writes where metrics are served. Last: a header that stands nowhere else may stand here.
+    fn metrics(&mut self, listen: Option<SocketAddr>) {
+        self.text.push_str("\n[metrics]\n");
+        let listen = listen.map(|listen| listen.to_string());
+        self.optional(
+            "listen",
+            listen.as_deref(),
+            "127.0.0.1:9464",
+            "Where metrics are served to whoever asks by HTTP; nowhere, if it is left out.",
         );
     }
 

@@ -10,7 +10,7 @@ use codevol_protocol::status::{
     VolumeStatus,
 };
 
-use super::{BAD, DIM, DOUBTFUL, GOOD, ago, one_line, release, since, style_of};
+use super::{BAD, DIM, DOUBTFUL, GOOD, ago, one_line, release, sentence, since, style_of};
 use crate::output::table::{Cell, Table};
 use crate::output::units;
 
@@ -32,6 +32,16 @@ pub fn render(status: &Status, now: UnixMillis) -> String {
         blocks.push("no volume is configured".to_owned());
     }
     blocks.join("\n\n")
+}
+
+/// Returns what this host is found to be like besides, below the screen: a line each.
+#[must_use]
+pub fn render_host(found: &[String]) -> String {
+    let mut text = format!("\n{DIM}# This host{DIM:#}");
+    for line in found {
+        append(&mut text, &format!("{DIM}#{DIM:#}   {}", sentence(line)));
+    }
+    text
 }
 
 fn source_line(link: &SourceLink) -> String {

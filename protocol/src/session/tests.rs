@@ -267,3 +267,33 @@ fn a_source_asks_of_its_volumes_and_sends_bounded_rules() {
     let mut fresh = AgentSession::new(BTreeSet::from([pipes()]));
     assert_eq!(fresh.handle(&verify(pipes())), Err(Violation::NotGreeted));
 }
+
+#[test]
+fn a_ping_is_answered_once_and_so_many_may_wait() {
+    let mut session = greeted();
+    assert!(session.pinged(7));
+    assert!(!session.pinged(7));
+    let pong = FromAgent::Pong { nonce: 7 };
+    assert_eq!(session.handle(&pong), Ok(()));
+    assert_eq!(session.handle(&pong), Err(Violation::UnaskedPong));
+    let asked = (0..1_000).filter(|nonce| session.pinged(*nonce)).count();
+    assert_eq!(asked, PINGS_MAX);
+    assert_eq!(session.handle(&FromAgent::Pong { nonce: 0 }), Ok(()));
+    assert!(session.pinged(1_000));
+    let early = SourceSession::default().handle(&pong);
+    assert_eq!(early, Err(Violation::NotGreeted));
+}
+
+#[test]
+fn a_source_pings_only_after_it_has_greeted() {
+    let mut session = AgentSession::new(BTreeSet::from([pipes()]));
+    let ping = FromSource::Ping { nonce: 1 };
+    assert_eq!(session.handle(&ping), Err(Violation::NotGreeted));
+    let hello = SourceHello {
+        minor: 2,
+        build: Text::default(),
+        node: "dag-01".parse().unwrap(),
+    };
+    session.handle(&FromSource::Hello(hello)).unwrap();
+    assert_eq!(session.handle(&ping), Ok(()));
+}

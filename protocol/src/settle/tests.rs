@@ -170,3 +170,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_burst_tells_its_first_and_last_change_until_it_is_begun() {
+    let inputs = [
+        (5, Input::Changed),
+        (9, Input::Modified(path("a"))),
+        (9, Input::GitBusy),
+    ];
+    let (mut settle, start) = after(inputs);
+    assert_eq!(settle.burst(), Some((start + MS * 5, start + MS * 9)));
+    settle.begin();
+    assert_eq!(settle.burst(), None);
+}

@@ -134,6 +134,7 @@ impl Desk {
                 let (_, volume) = self.volume(volume)?;
                 Ok(Reply::Ignored(volume.publisher.ignored(why).await?))
             }
+            Call::Ping { node } => self.ping(node).await,
             told @ (Call::Story { .. } | Call::At { .. } | Call::Diff { .. }) => {
                 self.tell(told).await
             }
@@ -147,7 +148,7 @@ impl Desk {
         }
     }
 
-    fn health(&self, ready: bool) -> Result<Reply, CallFailure> {
+    pub(super) fn health(&self, ready: bool) -> Result<Reply, CallFailure> {
         let unscanned = self
             .volumes
             .iter()

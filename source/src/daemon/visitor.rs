@@ -48,6 +48,7 @@ impl Visitor {
                 .close(CloseCode::NotEnrolled, "this key is not enrolled");
             return;
         };
+        let _counted = self.desk.traffic.enter(&peer.link);
         let sessions = &self.desk.sessions;
         let Entered { id, takes_turns } = sessions
             .lock()

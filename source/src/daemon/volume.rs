@@ -16,6 +16,7 @@ use crate::config::VolumeConfig;
 use crate::encode::Deltas;
 use crate::fleet::{FleetParts, FleetTask};
 use crate::history::History;
+use crate::metrics::{Phases, VolumeMetrics};
 use crate::publish::{PublisherParts, PublisherTask, Signer};
 use crate::volume::Volume;
 
@@ -28,6 +29,7 @@ pub(super) struct Opened<'a> {
     pub(super) state: &'a StateDir,
     pub(super) signer: &'a Signer,
     pub(super) trust: &'a Trust,
+    pub(super) phases: &'a Arc<Phases>,
 }
 
 impl Opened<'_> {
@@ -53,6 +55,8 @@ impl Opened<'_> {
             volume: name.clone(),
             source,
         };
+        let folder = self.state.volume_path(&name);
+        let metrics = Arc::new(VolumeMetrics::new(self.phases.clone(), folder));
         let kept = Register::open_or_create(&dir, ROLLOUT, ROLLOUT_SCHEMA).map_err(state)?;
         let (fleet_task, fleet) = FleetTask::new(FleetParts {
             volume: name.clone(),
@@ -62,6 +66,7 @@ impl Opened<'_> {
             enrolled,
             policy: volume.rollout,
             failed: shutdown.clone(),
+            metrics: metrics.clone(),
         });
         let (publisher_task, publisher) = PublisherTask::new(PublisherParts {
             config: volume.clone(),
@@ -70,6 +75,7 @@ impl Opened<'_> {
             fleet: fleet.clone(),
             signer: self.signer.clone(),
             journal: self.state.journal().clone(),
+            metrics: metrics.clone(),
         })
         .map_err(|source| StartError::Tree {
             volume: name,
@@ -82,6 +88,7 @@ impl Opened<'_> {
             deltas: Arc::new(Deltas::default()),
             fleet,
             publisher,
+            metrics,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! What the rollout machine asks for, carried out in its order.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use codevol_protocol::chain::Chain;
 use codevol_protocol::id::ReleaseId;
@@ -42,6 +43,7 @@ impl FleetTask {
                 }
                 Output::Ask { node, command } => self.ask(&node, command).await,
                 Output::Started(release) => {
+                    self.metrics.rollout_began(release, Instant::now());
                     info!(volume = %self.volume, release = %self.named(release), "rollout began");
                 }
                 Output::Quarantined { release, node } => {
@@ -106,6 +108,9 @@ impl FleetTask {
     }
 
     async fn live_moved(&self, release: Option<ReleaseId>) {
+        if let Some(release) = release {
+            self.metrics.live(release, Instant::now());
+        }
         let seq = release.and_then(|release| self.seq(release));
         info!(volume = %self.volume, live = seq.map(|seq| seq.to_string()), "live moved");
         let line = Line::new(action::LIVE)
@@ -134,6 +139,8 @@ impl FleetTask {
     }
 
     fn ended(&self, ended: &rollout::Outcome) {
+        self.metrics
+            .rollout_ended(ended.release, ended.live, Instant::now());
         let Some(outcome) = self.outcome(ended) else {
             return;
         };

@@ -1,6 +1,8 @@
 //! How others speak with the fleet's task.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use codevol_protocol::drift::Depth;
 use codevol_protocol::id::{BlobId, ReleaseId};
@@ -44,6 +46,24 @@ pub enum SessionCommand {
     },
     /// Say this.
     Say(codevol_protocol::message::FromSource),
+    /// Ask for a sign of life, and tell when it comes.
+    Ping(oneshot::Sender<Pinged>),
+}
+
+/// What came of a ping to a node that is connected. Where nothing is told the link has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pinged {
+    /// Its agent answered.
+    Answered {
+        /// From where.
+        address: SocketAddr,
+        /// After how long.
+        rtt: Duration,
+    },
+    /// Its agent is older than pings are.
+    TooOld,
+    /// As many as may be wait for its answer.
+    Busy,
 }
 
 /// What the fleet's task takes in.
@@ -99,6 +119,10 @@ pub(super) enum Input {
     Settled {
         release: ReleaseId,
         reply: oneshot::Sender<Option<Outcome>>,
+    },
+    Ping {
+        node: NodeName,
+        reply: oneshot::Sender<Pinged>,
     },
 }
 
@@ -227,6 +251,12 @@ impl FleetHandle {
     /// Returns how a release fared, where nothing more will happen to it by itself.
     pub async fn settled(&self, release: ReleaseId) -> Option<Option<Outcome>> {
         self.ask(|reply| Input::Settled { release, reply }).await
+    }
+
+    /// Asks a node for a sign of life; nothing where it is not connected. The caller says how long it
+    /// waits.
+    pub async fn ping(&self, node: NodeName) -> Option<Pinged> {
+        self.ask(|reply| Input::Ping { node, reply }).await
     }
 
     async fn send(&self, input: Input) {

@@ -28,7 +28,8 @@ impl FleetTask {
             known.last_seen_at = Some(now());
         }
         match message {
-            FromAgent::Hello(_) => {}
+            // Whoever pinged was told by the session.
+            FromAgent::Hello(_) | FromAgent::Pong { .. } => {}
             FromAgent::Held { added, removed, .. } => self.held(node, added, removed),
             FromAgent::Refused {
                 release, failure, ..

@@ -28,6 +28,7 @@ use super::known::{Known, Session, standing};
 use crate::bus::{Bus, now};
 use crate::history::History;
 use crate::journal::Line;
+use crate::metrics::VolumeMetrics;
 
 /// How many inputs may wait for the task.
 const INBOX_MAX: usize = 1_024;
@@ -49,6 +50,8 @@ pub struct FleetParts {
     pub policy: Policy,
     /// Stops the daemon.
     pub failed: CancellationToken,
+    /// Where rollouts are counted.
+    pub metrics: Arc<VolumeMetrics>,
 }
 
 /// The task: [`Self::run`] it.
@@ -67,6 +70,7 @@ pub struct FleetTask {
     pub(super) view: watch::Sender<FleetView>,
     /// What nodes were asked.
     pub(super) questions: Questions,
+    pub(super) metrics: Arc<VolumeMetrics>,
 }
 
 impl FleetTask {
@@ -82,6 +86,7 @@ impl FleetTask {
             enrolled,
             policy,
             failed,
+            metrics,
         } = parts;
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let nodes = enrolled
@@ -109,6 +114,7 @@ impl FleetTask {
             failed,
             view,
             questions: Questions::default(),
+            metrics,
         };
         task.show();
         (task, handle)
@@ -237,6 +243,7 @@ impl FleetTask {
             }
             // Whoever asked may be gone by now; then nobody misses the answer.
             Input::Status { reply } => drop(reply.send(self.status())),
+            Input::Ping { node, reply } => self.ping(&node, reply),
             Input::Settled { release, reply } => drop(reply.send(self.settled(release))),
         }
         None

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::handle::{FleetHandle, SessionCommand, SessionId};
 use super::task::{FleetParts, FleetTask};
 use crate::history::{History, Published};
+use crate::metrics::VolumeMetrics;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const SESSION: SessionId = SessionId(1);
@@ -90,6 +91,7 @@ impl Bench {
             enrolled: BTreeSet::from([node()]),
             policy: Policy::default(),
             failed: failed.clone(),
+            metrics: Arc::new(VolumeMetrics::new(Arc::default(), temp.path().to_owned())),
         });
         let mut tasks = JoinSet::new();
         // Sessions go on while the daemon stops: what is ordered is seen here.

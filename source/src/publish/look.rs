@@ -54,6 +54,9 @@ impl PublisherTask {
         let began = Instant::now();
         for _ in 0..MOVES_MAX {
             let dirty = std::mem::replace(&mut self.dirty, Dirty::Paths(BTreeSet::new()));
+            if matches!(dirty, Dirty::Everything) {
+                self.metrics.rescans.increment();
+            }
             let scanned = block_in_place(|| match &dirty {
                 Dirty::Paths(paths) => self.scanner.partial(paths),
                 Dirty::Everything => self.scanner.full(),
@@ -70,9 +73,11 @@ impl PublisherTask {
             watcher.follow(&scan.directories, self.scanner.rules(), scan.whole)?;
             if scan.unstable.is_empty() {
                 self.show(&scan, watcher);
+                let elapsed = began.elapsed();
+                self.metrics.phases.scan.observe(elapsed);
                 return Ok(Seen {
                     scan,
-                    elapsed: began.elapsed(),
+                    elapsed,
                     moved,
                 });
             }

@@ -1,6 +1,7 @@
 //! From a scanned tree to a release of which the fleet and the journal know.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use codevol_protocol::name::Text;
 use codevol_protocol::release::{Git, Origin};
@@ -23,6 +24,8 @@ pub(super) struct Asked {
     pub(super) author: Text,
     pub(super) message: Text,
     pub(super) intent: Intent,
+    /// When the last change that is in it was seen.
+    pub(super) written: Option<Instant>,
 }
 
 impl PublisherTask {
@@ -32,6 +35,7 @@ impl PublisherTask {
         scan: Scan,
         asked: Asked,
     ) -> Result<Arc<Published>, PublishError> {
+        let began = Instant::now();
         let head = self.history.head();
         let known = self.manifest_of(head.as_ref())?;
         let manifest = Arc::new(scan.manifest);
@@ -56,7 +60,14 @@ impl PublisherTask {
                 return Err(cause);
             }
         };
+        self.metrics.phases.publish.observe(began.elapsed());
+        // One that is held goes live when a person asks, which times nothing of ours.
+        let goes_by_itself = asked.intent != Intent::Held;
+        if let Some(at) = asked.written.filter(|_| goes_by_itself) {
+            self.metrics.written(release.id(), at);
+        }
         self.announce(&release, asked.author, asked.intent).await;
+        self.metrics.usage.changed();
         self.uncollected += 1;
         Ok(release)
     }

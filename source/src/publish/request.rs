@@ -1,6 +1,7 @@
 //! What operators ask of the publisher, and the push.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use codevol_protocol::call::{CallFailure, Change, ChangeKind, FailureSort, Push, PushPlan};
 use codevol_protocol::manifest::{Entry, Manifest};
@@ -93,6 +94,7 @@ impl PublisherTask {
         watcher: &Watcher,
     ) -> Result<PushPlan, CallFailure> {
         self.may_push(&push)?;
+        let asked_at = Instant::now();
         let looked = self.look_when_quiet(watcher).await;
         let mut seen = looked.map_err(|error| failed(&error))?;
         let head = self.history.head();
@@ -151,6 +153,7 @@ impl PublisherTask {
             author,
             message: push.message,
             intent: Intent::Wanted,
+            written: Some(self.written_before(asked_at)),
         };
         let release = self
             .publish(seen.scan, asked)
@@ -158,6 +161,13 @@ impl PublisherTask {
             .map_err(|error| failed(&error))?;
         plan.release = Some(self.shown(&release));
         Ok(plan)
+    }
+
+    /// Returns when what a push publishes was written, as far as that was seen. Where nothing was saved
+    /// of late its way begins with the push: nobody waited for it before.
+    fn written_before(&self, asked_at: Instant) -> Instant {
+        let burst = self.settle.burst();
+        burst.map_or(asked_at, |(_, last)| last.min(asked_at))
     }
 
     /// Shows what the release changed, not that the tree does not.

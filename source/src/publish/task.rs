@@ -22,6 +22,7 @@ use crate::fleet::FleetHandle;
 use crate::git::{self, GitDir};
 use crate::history::{History, Published};
 use crate::journal::Line;
+use crate::metrics::VolumeMetrics;
 use crate::scan::Scanner;
 use crate::watch::{Hint, Watcher};
 
@@ -45,6 +46,8 @@ pub struct PublisherParts {
     pub signer: Signer,
     /// The journal.
     pub journal: Recorder,
+    /// Where looks and releases are counted.
+    pub metrics: Arc<VolumeMetrics>,
 }
 
 /// The task: [`Self::run`] it.
@@ -69,6 +72,7 @@ pub struct PublisherTask {
     pub(super) hints: mpsc::Receiver<Hint>,
     inbox: mpsc::Receiver<Request>,
     pub(super) view: watched::Sender<SourceView>,
+    pub(super) metrics: Arc<VolumeMetrics>,
 }
 
 impl PublisherTask {
@@ -84,6 +88,7 @@ impl PublisherTask {
             fleet,
             signer,
             journal,
+            metrics,
         } = parts;
         let scanner = Scanner::open(&config.path, &config.ignore, Some(&cache_file))?;
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
@@ -114,6 +119,7 @@ impl PublisherTask {
             hints: mpsc::channel(1).1,
             inbox,
             view,
+            metrics,
         };
         Ok((task, handle))
     }

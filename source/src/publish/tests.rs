@@ -28,6 +28,7 @@ use crate::fleet::{FleetParts, FleetTask};
 use crate::git::GitDir;
 use crate::git::tests::git;
 use crate::history::History;
+use crate::metrics::VolumeMetrics;
 use crate::watch::{Hint, UnsureReason, Watcher};
 
 /// Longer than anything takes; only a hang gets there.
@@ -39,6 +40,7 @@ const LONG: Duration = Duration::from_secs(3_600);
 struct Bench {
     temp: TempDir,
     task: PublisherTask,
+    metrics: Arc<VolumeMetrics>,
     history: Arc<History>,
     shutdown: CancellationToken,
     /// It is not run: what it is told waits in its inbox.
@@ -55,6 +57,8 @@ impl Bench {
         let dir = state.volume(&volume).unwrap();
         let history = Arc::new(History::open(&dir).unwrap());
         let shutdown = CancellationToken::new();
+        let metrics = VolumeMetrics::new(Arc::default(), temp.path().to_owned());
+        let metrics = Arc::new(metrics);
         let kept = Register::create(&dir, "rollout", "codevol.rollout/1", Default::default());
         let (fleet_task, fleet) = FleetTask::new(FleetParts {
             volume: volume.clone(),
@@ -64,6 +68,7 @@ impl Bench {
             enrolled: BTreeSet::new(),
             policy: Policy::default(),
             failed: shutdown.clone(),
+            metrics: metrics.clone(),
         });
         let (task, _handle) = PublisherTask::new(PublisherParts {
             config: VolumeConfig {
@@ -85,11 +90,13 @@ impl Bench {
                 host: Text::cut("host"),
             },
             journal: state.journal().clone(),
+            metrics: metrics.clone(),
         })
         .unwrap();
         Self {
             temp,
             task,
+            metrics,
             history,
             shutdown,
             _fleet: fleet_task,
@@ -311,4 +318,19 @@ async fn a_push_does_not_wait_for_a_lock_that_was_left_behind() {
     timeout(DEADLINE, pushed).await.unwrap();
     assert!(answer.await.unwrap().is_ok());
     assert_eq!(bench.records(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_lost_hints_count_as_an_overflow() {
+    let mut bench = Bench::new(inotify());
+    for reason in [
+        UnsureReason::Started,
+        UnsureReason::Poll,
+        UnsureReason::Overflow,
+        UnsureReason::Unnamed,
+        UnsureReason::QueueFull,
+    ] {
+        bench.task.hinted(Hint::Unsure { reason });
+    }
+    assert_eq!(bench.metrics.overflows.get(), 2);
 }

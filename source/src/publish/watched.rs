@@ -25,6 +25,14 @@ use crate::watch::{Hint, UnsureReason, Watcher};
 /// How long after a scan that failed the tree is looked at again.
 const RETRY: Duration = Duration::from_secs(2);
 
+/// The changes that a look at the tree takes in, and when it began.
+#[derive(Debug, Clone, Copy)]
+struct Burst {
+    first: Instant,
+    last: Instant,
+    looked_at: Instant,
+}
+
 impl PublisherTask {
     pub(super) fn hinted(&mut self, hint: Hint) {
         let now = Instant::now();
@@ -41,6 +49,9 @@ impl PublisherTask {
                 reason: UnsureReason::Poll,
             } => self.look_at_everything(),
             Hint::Unsure { reason } => {
+                if matches!(reason, UnsureReason::Overflow | UnsureReason::QueueFull) {
+                    self.metrics.overflows.increment();
+                }
                 if reason != UnsureReason::Started {
                     warn!(volume = %self.config.name, ?reason, "watcher may have missed changes");
                     self.show_unsure();
@@ -74,10 +85,18 @@ impl PublisherTask {
         let first = !self.view.borrow().scanned;
         let publishes =
             self.config.publish == PublishMode::Auto && self.fleet.view().frozen.is_none();
+        let burst = self.settle.burst();
         self.settle.begin();
         if !publishes && !first {
             return;
         }
+        // What stands there when the daemon starts was not written now.
+        let looked_at = Instant::now();
+        let burst = burst.filter(|_| !first).map(|(first, last)| Burst {
+            first,
+            last,
+            looked_at,
+        });
         let seen = match self.look(watcher) {
             Ok(seen) => seen,
             Err(cause) => return self.hold_back(&cause, watcher),
@@ -94,7 +113,7 @@ impl PublisherTask {
             }
         }
         self.moving_since = None;
-        if publishes && let Err(cause) = self.publish_watched(seen).await {
+        if publishes && let Err(cause) = self.publish_watched(seen, burst).await {
             self.hold_back(&cause, watcher);
         }
     }
@@ -116,7 +135,11 @@ impl PublisherTask {
         self.settle.handle(Input::Changed, Instant::now() + RETRY);
     }
 
-    async fn publish_watched(&mut self, seen: Seen) -> Result<(), PublishError> {
+    async fn publish_watched(
+        &mut self,
+        seen: Seen,
+        burst: Option<Burst>,
+    ) -> Result<(), PublishError> {
         let head = self.history.head();
         let head_manifest = self.manifest_of(head.as_ref())?;
         if head_manifest.as_deref() == Some(&seen.scan.manifest) {
@@ -142,8 +165,13 @@ impl PublisherTask {
             author: Text::cut("codevol"),
             message: Text::default(),
             intent,
+            written: burst.map(|burst| burst.last),
         };
         self.publish(seen.scan, asked).await?;
+        if let Some(burst) = burst {
+            let settled = burst.looked_at.saturating_duration_since(burst.first);
+            self.metrics.phases.settle.observe(settled);
+        }
         self.blocked = None;
         Ok(())
     }

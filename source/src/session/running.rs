@@ -66,6 +66,15 @@ impl Sessions {
         }
     }
 
+    /// Returns how long a packet takes to each connected node and back, as QUIC estimates it.
+    #[must_use]
+    pub fn rtts(&self) -> BTreeMap<NodeName, Duration> {
+        let running = self.running.iter();
+        running
+            .map(|(node, (_, link))| (node.clone(), link.rtt()))
+            .collect()
+    }
+
     /// Returns the nodes that are connected.
     #[must_use]
     pub fn online(&self) -> BTreeSet<NodeName> {

@@ -219,6 +219,7 @@ impl Host {
 
 fn config_in(temp: &TempDir) -> SourceConfig {
     SourceConfig {
+        metrics: None,
         listen: "127.0.0.1:0".parse().unwrap(),
         advertise: None,
         state_dir: temp.path().join("state"),

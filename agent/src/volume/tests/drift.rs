@@ -125,9 +125,9 @@ fn what_is_foreign_goes_to_the_trash_and_is_not_lost_at_once() {
     restore(&mut root, &one, &found);
     assert_eq!(read_tree(&disk.release(&one)), one.tree);
     let trash = fs::read_dir(disk.root().join(".codevol/trash")).unwrap();
-    let moved: Vec<_> = trash.map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(moved.len(), 1);
-    assert!(moved[0].join("mine").exists());
+    // What staging left is in there, too.
+    let mut moved = trash.map(|entry| entry.unwrap().path());
+    assert!(moved.any(|path| path.join("mine").exists()));
 }
 
 #[test]

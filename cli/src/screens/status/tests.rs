@@ -6,7 +6,7 @@ use codevol_protocol::status::{
 };
 use insta::{assert_json_snapshot, assert_snapshot};
 
-use super::render;
+use super::{render, render_host};
 use crate::screens::sample::{
     self, HOSTILE, NOW, before, code_server, error, git, node, plain, status, text, volume,
 };
@@ -396,4 +396,16 @@ fn the_document_of_a_node_has_every_key() {
       }
     }
     "#);
+}
+
+#[test]
+fn what_is_found_of_this_host_stands_below_and_is_neutralised() {
+    let found = ["127.0.0.1:4000 runs as root".to_owned(), HOSTILE.to_owned()];
+    let shown = plain(&render_host(&found));
+    let mut lines = shown.lines();
+    assert_eq!(lines.next(), Some(""));
+    assert_eq!(lines.next(), Some("# This host"));
+    assert_eq!(lines.next(), Some("#   127.0.0.1:4000 runs as root"));
+    assert_eq!(lines.count(), 1, "{shown}");
+    assert!(!render_host(&found).contains(HOSTILE), "{shown}");
 }
