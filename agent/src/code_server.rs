@@ -23,6 +23,7 @@ use self::client::Client;
 use self::observe::{Answer, Observation, Origin};
 pub use self::traceback::LoadFailure;
 use crate::config::{Address, CodeServerConfig};
+use crate::dependencies::Said;
 
 /// One code server.
 #[derive(Debug)]
@@ -66,6 +67,8 @@ pub struct Verified {
     pub error: Option<LoadFailure>,
     /// What is the matter and what mends it, where that can be said.
     pub advice: Option<Text>,
+    /// What it says of the Python that it runs, where it lists its code.
+    pub python: Option<Said>,
 }
 
 /// What a look without a reload shows.

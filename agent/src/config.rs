@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use codevol_protocol::evidence::CodeServerKind;
 use codevol_protocol::name::VolumeName;
+use codevol_protocol::path::RelPath;
 
 /// The whole configuration of an agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,12 @@ pub struct VolumeConfig {
     pub drift: DriftMode,
     /// How long after a scrub of all that is held the next one begins.
     pub scrub: Duration,
+    /// What becomes of a release whose dependencies are not installed.
+    pub dependencies: DependencyPolicy,
+    /// The interpreter whose environment is compared, where a code server has none of its own.
+    pub python: Option<PathBuf>,
+    /// The files of the tree that say what must be installed; with none the usual ones.
+    pub requirements: Vec<RelPath>,
     /// The code servers that load this volume.
     pub code_servers: Vec<CodeServerConfig>,
 }
@@ -50,6 +57,18 @@ pub enum DriftMode {
     Restore,
 }
 
+/// What becomes of a release whose dependencies are not installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DependencyPolicy {
+    /// Nothing is compared.
+    Off,
+    /// It is said.
+    #[default]
+    Warn,
+    /// The release is not taken.
+    Refuse,
+}
+
 /// One code server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodeServerConfig {
@@ -59,6 +78,8 @@ pub struct CodeServerConfig {
     pub kind: CodeServerKind,
     /// How long a verification may take before it ends as unproven.
     pub verify_timeout: Duration,
+    /// Its interpreter, where that is not the volume's.
+    pub python: Option<PathBuf>,
 }
 
 /// Where a code server answers.

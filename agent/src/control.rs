@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use codevol_protocol::call::{Call, CallFailure, FailureSort, Reply};
+use codevol_protocol::dependency::{DependencyStatus, EnvironmentStatus};
 use codevol_protocol::drift::{Answer, Depth, NodeVerified, Verified, Verifying, Word};
 use codevol_protocol::evidence::{Evidence, Verdict};
 use codevol_protocol::id::{FleetId, ReleaseId};
@@ -224,6 +225,15 @@ impl Desk {
             held: None,
             drift: drifted.paths,
             drift_more: drifted.more,
+            environments: standing
+                .environments
+                .iter()
+                .map(|environment| EnvironmentStatus::from(&**environment))
+                .collect(),
+            dependencies: standing
+                .dependencies
+                .as_ref()
+                .map(|report| DependencyStatus::new(seq(report.release), report)),
             code_servers: code_servers(standing.verification.as_ref()),
             error,
         };
@@ -238,6 +248,7 @@ impl Desk {
             skipped: Vec::new(),
             watch: None,
             release: shown.map(|held| release(held)),
+            skew: Vec::new(),
             nodes: vec![node],
         }
     }

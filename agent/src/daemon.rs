@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use crate::code_server::CodeServer;
 use crate::config::{AgentConfig, VolumeConfig};
 use crate::control::Desk;
+use crate::dependencies::Checker;
 use crate::drift::{DriftParts, DriftTask};
 use crate::evidence::PROVEN_SCHEMA;
 use crate::identity::{Identity, IdentityError};
@@ -228,6 +229,7 @@ fn open(
     let partial = recovered
         .partial
         .map(|(release, next)| Partial { release, next });
+    let dependencies = Checker::new(volume, root.clone(), speaker.clone());
     let journal = state.journal();
     let servers = volume.code_servers.iter().cloned().map(CodeServer::new);
     let (task, orders) = VolumeTask::new(VolumeParts {
@@ -235,6 +237,7 @@ fn open(
         root: root.clone(),
         servers: servers.collect(),
         proven,
+        dependencies: dependencies.clone(),
         speaker: speaker.clone(),
         journal: journal.clone(),
         metrics: metrics.clone(),
@@ -252,6 +255,7 @@ fn open(
     let receiver = Receiver {
         volume: name,
         root,
+        dependencies,
         partial: Arc::new(tokio::sync::Mutex::new(partial)),
         speaker: speaker.clone(),
         journal: journal.clone(),

@@ -11,6 +11,7 @@ use codevol_protocol::name::Text;
 use serde::{Deserialize, Serialize};
 
 use crate::code_server::{CodeServer, Expected, LoadFailure, Verified};
+use crate::dependencies::Said;
 
 /// The name of the document's schema.
 pub const PROVEN_SCHEMA: &str = "codevol.proven/1";
@@ -39,8 +40,11 @@ pub struct Aim {
 }
 
 /// Asks every code server of a volume, one after the other: a host that loads the same code twice
-/// at once does both slowly.
-pub async fn verify(servers: &mut [CodeServer], aim: &Aim) -> (Verification, Proven) {
+/// at once does both slowly. Returns besides what they say of their Python, by address.
+pub async fn verify(
+    servers: &mut [CodeServer],
+    aim: &Aim,
+) -> (Verification, Proven, Vec<(String, Said)>) {
     let began = Instant::now();
     let mut found = Vec::new();
     for server in servers {
@@ -66,7 +70,10 @@ pub async fn verify(servers: &mut [CodeServer], aim: &Aim) -> (Verification, Pro
         release: Some(aim.release),
         servers: servers.collect(),
     };
-    (summary(&found, began), proven)
+    let said = found
+        .iter()
+        .filter_map(|verified| Some((verified.address.to_string(), verified.python.clone()?)));
+    (summary(&found, began), proven, said.collect())
 }
 
 fn summary(found: &[Verified], began: Instant) -> Verification {

@@ -10,6 +10,7 @@ pub mod code_server;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod dependencies;
 pub mod drift;
 pub mod evidence;
 pub mod identity;

@@ -252,6 +252,7 @@ impl LinkTask {
         let FromSource::Hello(SourceHello { minor, .. }) = greeting else {
             return Err(Violation::NotGreeted.into());
         };
+        self.speaker.greeted(minor);
         for linked in self.volumes.values() {
             linked.drift.tell(DriftOrder::Greeted { minor });
         }

@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 pub use self::error::ReceiveError;
 use self::inflow::Inflow;
 use self::writer::Writer;
+use crate::dependencies::Checker;
 use crate::drift::{DriftHandle, DriftOrder};
 use crate::metrics::AgentMetrics;
 use crate::speaker::Speaker;
@@ -49,6 +50,8 @@ pub struct Receiver {
     pub root: Arc<Mutex<Root>>,
     /// What a push that was cut short left behind. Whoever writes a push holds the lock.
     pub partial: Arc<tokio::sync::Mutex<Option<Partial>>>,
+    /// Compares a staged release with the Python environments.
+    pub dependencies: Checker,
     /// Whom to tell.
     pub speaker: Speaker,
     /// Where refusals are noted.
@@ -80,7 +83,7 @@ impl Receiver {
     /// Receives one push and tells the source what came of it.
     ///
     /// # Errors
-    /// When the release is refused or cannot be staged: said to the source already, except for a
+    /// When the release is not believed or cannot be staged: said to the source already, except for a
     /// breach of the protocol, for which the caller closes the link.
     pub async fn receive(
         &self,
@@ -94,6 +97,9 @@ impl Receiver {
             Ok(bytes) => {
                 self.metrics.stage.observe(began.elapsed());
                 self.usage.changed();
+                if self.is_refused(release).await {
+                    return Ok(None);
+                }
                 let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 self.report(
                     release,
@@ -139,6 +145,20 @@ impl Receiver {
                 Err(error)
             }
         }
+    }
+
+    /// Compares a staged release with the Python environments, before anybody is told that it could be
+    /// activated. What stands on the disk stays: once they are mended, nothing has to travel again.
+    async fn is_refused(&self, release: ReleaseId) -> bool {
+        let refusal = tokio::task::block_in_place(|| self.dependencies.refusal(release));
+        self.dependencies.tell().await;
+        let Some(failure) = refusal else {
+            return false;
+        };
+        let why = failure.message.as_str().to_owned();
+        self.record(release, "dependencies", why);
+        self.report(release, Step::StageFailed(failure)).await;
+        true
     }
 
     fn record(&self, release: ReleaseId, outcome: &'static str, detail: String) {

@@ -8,6 +8,7 @@
 //!   source <--Report--+
 //! ```
 
+mod dependencies;
 mod found;
 mod tidy;
 mod untold;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
+use codevol_protocol::dependency::{DependencyReport, Environment};
 use codevol_protocol::evidence::Evidence;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::message::{
@@ -37,6 +39,7 @@ use self::tidy::Tidying;
 use self::untold::Untold;
 use self::verifying::{Purpose, Verifying};
 use crate::code_server::CodeServer;
+use crate::dependencies::Checker;
 use crate::evidence::Proven;
 use crate::metrics::AgentMetrics;
 use crate::speaker::Speaker;
@@ -79,6 +82,10 @@ pub struct Standing {
     pub verification: Option<Verification>,
     /// What the fleet is to run, as the source said last.
     pub live: Option<(Seq, ReleaseId)>,
+    /// The Python environments of its code servers.
+    pub environments: Vec<Arc<Environment>>,
+    /// How these fit the release.
+    pub dependencies: Option<DependencyReport>,
     /// The last thing that went wrong: with which release, in which step.
     pub error: Option<(ReleaseId, &'static str, Failure)>,
 }
@@ -94,6 +101,8 @@ pub struct VolumeParts {
     pub servers: Vec<CodeServer>,
     /// The processes that were proven.
     pub proven: Register<Proven>,
+    /// Compares releases with the Python environments.
+    pub dependencies: Checker,
     /// Whom to tell.
     pub speaker: Speaker,
     /// The journal.
@@ -110,6 +119,7 @@ pub struct VolumeTask {
     verifying: Verifying,
     tidying: Tidying,
     proven: Register<Proven>,
+    dependencies: Checker,
     speaker: Speaker,
     journal: Recorder,
     metrics: Arc<AgentMetrics>,
@@ -136,6 +146,7 @@ impl VolumeTask {
             verifying: Verifying::new(parts.servers),
             tidying: Tidying::default(),
             proven: parts.proven,
+            dependencies: parts.dependencies,
             speaker: parts.speaker,
             journal: parts.journal,
             metrics: parts.metrics,
@@ -168,10 +179,12 @@ impl VolumeTask {
                 },
                 () = self.tidying.due() => self.tidy(),
                 (release, purpose, found) = self.verifying.next() => {
-                    let (verification, proven) = found;
+                    let (verification, proven, said) = found;
+                    self.dependencies.heard(said);
                     if self.active() == Some(release) {
                         self.found((release, purpose), verification, proven).await;
                     }
+                    self.look_at_dependencies().await;
                 }
             }
         }
@@ -192,6 +205,7 @@ impl VolumeTask {
                 if self.untold.greeted() {
                     self.tell_of_return().await;
                 }
+                self.look_at_dependencies().await;
             }
             Order::Tidy => self.tidying.later(),
             // Whoever asked may have gone.
@@ -228,6 +242,12 @@ impl VolumeTask {
     }
 
     async fn activate(&mut self, release: ReleaseId) {
+        if let Some(failure) = self.refusal(release).await {
+            self.record("activate", release, None, "dependencies");
+            self.error = Some((release, "activate", failure.clone()));
+            self.report(release, Step::ActivateFailed(failure)).await;
+            return;
+        }
         match self.flip_to(release) {
             Ok(elapsed_us) => {
                 self.report(release, Step::Activated { elapsed_us }).await;
@@ -334,13 +354,21 @@ impl VolumeTask {
 
     fn describe(&mut self) -> VolumeHello {
         let left = self.untold.hello();
+        self.dependencies.begin_anew(self.active());
+        let refused = self.refused();
         let root = self.lock();
         let newest = root.held().values().max_by_key(|held| held.release().seq);
         let active = root.active();
         VolumeHello {
             volume: self.volume.clone(),
             newest: newest.map(|held| held.signed().clone()),
-            held: root.held().keys().copied().collect(),
+            // What would be refused is not offered: else the rollout would count on it.
+            held: root
+                .held()
+                .keys()
+                .filter(|held| !refused.contains(held))
+                .copied()
+                .collect(),
             active: left.or_else(|| {
                 active.map(|release| Active {
                     release,
@@ -353,9 +381,13 @@ impl VolumeTask {
     }
 
     fn standing(&self) -> Standing {
+        let active = self.active();
+        let (environments, dependencies) = self.dependencies.standing(active);
         Standing {
             volume: self.volume.clone(),
-            active: self.active(),
+            active,
+            environments,
+            dependencies,
             verification: self.verification.clone(),
             live: self.live,
             error: self.error.clone(),

@@ -82,8 +82,16 @@ fn on_one_line(text: &str, chars_max: usize) -> String {
 
 /// Returns `a, b and c`, or `a, b, c, d, e and 12 more`.
 fn listed<T: Display>(names: impl IntoIterator<Item = T>) -> String {
+    listed_of(names, 0)
+}
+
+/// Returns the same where so many are meant, and perhaps not all of them are named.
+fn listed_of<T: Display>(names: impl IntoIterator<Item = T>, count: u64) -> String {
     let mut names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
-    let more = names.len().saturating_sub(LISTED_MAX);
+    let count = usize::try_from(count)
+        .unwrap_or(usize::MAX)
+        .max(names.len());
+    let more = count - names.len().min(LISTED_MAX);
     if more > 0 {
         names.truncate(LISTED_MAX);
         names.push(format!("{more} more"));

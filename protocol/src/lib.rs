@@ -6,6 +6,7 @@ pub mod call;
 pub mod chain;
 pub mod codec;
 pub mod delta;
+pub mod dependency;
 pub mod diff;
 pub mod drift;
 pub mod evidence;

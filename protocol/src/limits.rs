@@ -66,3 +66,17 @@ pub const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 pub const PROGRESS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Slowest transfer of a frame that still counts as progress, in bytes a second.
 pub const PROGRESS_BYTES_PER_SECOND_MIN: u64 = 4 << 10;
+/// Most Python environments that a node tells of for one volume.
+pub const ENVIRONMENTS_MAX: usize = 8;
+/// Most installed packages that a node tells of for one volume, in all its environments.
+pub const PACKAGES_MAX: usize = 4_000;
+/// Longest name of a Python package, in bytes.
+pub const PACKAGE_NAME_BYTES_MAX: usize = 128;
+/// Most packages, imports or unjudged requirements that a node lists of one release.
+pub const DRIFTS_MAX: usize = 20;
+/// Most commands that a node names to mend its environments.
+pub const MENDS_MAX: usize = ENVIRONMENTS_MAX;
+/// Most things that are listed as different between the servers of a fleet.
+pub const SKEW_MAX: usize = 64;
+/// Most nodes that are named for one version of such a thing.
+pub const SKEW_NODES_MAX: usize = 8;

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::delta::Position;
+use crate::dependency::{DependencyReport, Environment};
 use crate::drift::{Depth, DriftReport, Word};
 use crate::evidence::{CodeServerKind, CodeServerState, Evidence, Verdict};
 use crate::id::{BlobId, FleetId, ReleaseId};
@@ -21,6 +22,9 @@ pub const REFUSED_VOLUME_MINOR: u16 = 1;
 pub const DRIFT_MINOR: u16 = 2;
 /// From this minor version on an agent answers [`FromSource::Ping`].
 pub const PING_MINOR: u16 = 2;
+/// From this minor version on a source knows [`FromAgent::Environments`] and
+/// [`FromAgent::Dependencies`].
+pub const DEPENDENCIES_MINOR: u16 = 2;
 
 /// What an agent says on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +83,20 @@ pub enum FromAgent {
         /// What the ping said.
         nonce: u64,
     },
+    /// What its Python environments hold. From minor 2 on.
+    Environments {
+        /// The volume.
+        volume: VolumeName,
+        /// All of them.
+        environments: Vec<Environment>,
+    },
+    /// How its Python environments fit a release. From minor 2 on.
+    Dependencies {
+        /// The volume.
+        volume: VolumeName,
+        /// The release, and what was found.
+        report: DependencyReport,
+    },
 }
 
 impl FromAgent {
@@ -91,6 +109,7 @@ impl FromAgent {
             | Self::Refused { .. }
             | Self::Missing { .. }
             | Self::Report(_) => 0,
+            Self::Environments { .. } | Self::Dependencies { .. } => DEPENDENCIES_MINOR,
             Self::Pong { .. } => PING_MINOR,
             Self::Drift(_) | Self::Looked { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
@@ -307,7 +326,7 @@ pub struct CodeServerReport {
 /// Something that went wrong on a node, for people and for a decision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// One word: `broken`, `refused`, `no-space`, `io`, `damaged`, `unproven`, `stuck` ...
+    /// One word: `broken`, `refused`, `dependencies`, `no-space`, `io`, `damaged`, `unproven` ...
     pub kind: Text,
     /// What went wrong, in a sentence.
     pub message: Text,

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::dependency;
 use crate::drift::{DriftReport, at_most};
 use crate::id::ReleaseId;
 use crate::limits::{
@@ -118,13 +119,6 @@ fn judge(
             Err(Violation::UnknownVolume(volume.clone()))
         }
     };
-    let is_known = |known: &BTreeSet<ReleaseId>, release: &ReleaseId| {
-        if known.contains(release) {
-            Ok(())
-        } else {
-            Err(Violation::UnknownRelease(*release))
-        }
-    };
     match message {
         FromAgent::Hello(_) => Err(Violation::RepeatedHello),
         FromAgent::Pong { .. } => Err(Violation::UnaskedPong),
@@ -134,24 +128,16 @@ fn judge(
             removed,
         } => {
             in_session(volume)?;
-            at_most("added", added.len(), HELD_MAX)?;
-            at_most("removed", removed.len(), HELD_MAX)?;
-            for release in added {
-                is_known(known, release)?;
-            }
-            staged.extend(added.iter().copied());
-            for release in removed {
-                staged.remove(release);
-            }
-            Ok(())
+            judge_held(added, removed, known, staged)
         }
         FromAgent::Refused {
             volume, release, ..
-        }
-        | FromAgent::Rules { volume, release } => {
+        } => {
             in_session(volume)?;
             is_known(known, release)
         }
+        // It may hold releases that it did not name in its hello: such as it refuses.
+        FromAgent::Rules { volume, .. } => in_session(volume),
         FromAgent::Missing {
             volume,
             release,
@@ -160,6 +146,18 @@ fn judge(
             in_session(volume)?;
             at_most("missing", blobs.len(), MISSING_MAX)?;
             is_known(known, release)
+        }
+        FromAgent::Environments {
+            volume,
+            environments,
+        } => {
+            in_session(volume)?;
+            dependency::environments_within(environments)
+        }
+        FromAgent::Dependencies { volume, report } => {
+            in_session(volume)?;
+            // It moves nothing, and may still be about a push of the connection before.
+            dependency::report_within(report)
         }
         FromAgent::Report(report) => {
             in_session(&report.volume)?;
@@ -177,6 +175,32 @@ fn judge(
             word.judge()
         }
     }
+}
+
+fn is_known(known: &BTreeSet<ReleaseId>, release: &ReleaseId) -> Result<(), Violation> {
+    if known.contains(release) {
+        Ok(())
+    } else {
+        Err(Violation::UnknownRelease(*release))
+    }
+}
+
+fn judge_held(
+    added: &[ReleaseId],
+    removed: &[ReleaseId],
+    known: &BTreeSet<ReleaseId>,
+    staged: &mut BTreeSet<ReleaseId>,
+) -> Result<(), Violation> {
+    at_most("added", added.len(), HELD_MAX)?;
+    at_most("removed", removed.len(), HELD_MAX)?;
+    for release in added {
+        is_known(known, release)?;
+    }
+    staged.extend(added.iter().copied());
+    for release in removed {
+        staged.remove(release);
+    }
+    Ok(())
 }
 
 /// Judges whether a step may follow those before it.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dependency::{DependencyStatus, DependencyWarning, EnvironmentStatus, Skew};
 use crate::evidence::{CodeServerKind, CodeServerState, Evidence};
 use crate::id::{FleetId, ManifestId, ReleaseId};
 use crate::message::{CodeServerReport, Failure};
@@ -74,6 +75,8 @@ pub struct VolumeStatus {
     pub watch: Option<WatchStatus>,
     /// The record of `live`, or of the head where nothing is live.
     pub release: Option<ReleaseStatus>,
+    /// What of Python, Dagster and the installed packages is not the same on all who are connected.
+    pub skew: Vec<Skew>,
     /// The members.
     pub nodes: Vec<NodeStatus>,
 }
@@ -224,6 +227,10 @@ pub struct NodeStatus {
     pub drift: Vec<Drift>,
     /// How many more there are than are listed.
     pub drift_more: u64,
+    /// The Python environments that its code servers run in, as far as they are known.
+    pub environments: Vec<EnvironmentStatus>,
+    /// How these fit the release; nothing where nothing was compared.
+    pub dependencies: Option<DependencyStatus>,
     /// Its code servers.
     pub code_servers: Vec<CodeServerStatus>,
     /// The last thing that went wrong.
@@ -386,6 +393,8 @@ pub enum EventKind {
     NodeOffline,
     #[serde(rename = "steps.missed")]
     StepsMissed,
+    #[serde(rename = "node.warned")]
+    NodeWarned,
 }
 
 /// How a rollout ended: the last line of `push --json`.
@@ -410,6 +419,8 @@ pub struct Outcome {
     pub waves: Option<u32>,
     /// How each enrolled node stands.
     pub nodes: BTreeMap<NodeName, NodeState>,
+    /// What nodes lack of its packages, although they took it.
+    pub warnings: Vec<DependencyWarning>,
     /// What went wrong, and where.
     pub error: Option<NodeError>,
 }

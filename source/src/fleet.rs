@@ -2,6 +2,7 @@
 //! what it asks. One task owns the machine; everyone else holds a [`FleetHandle`].
 
 mod act;
+mod dependencies;
 mod drift;
 mod handle;
 mod kept;

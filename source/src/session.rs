@@ -233,7 +233,9 @@ impl Session {
             | FromAgent::Refused { volume, .. }
             | FromAgent::Missing { volume, .. }
             | FromAgent::Looked { volume, .. }
-            | FromAgent::Rules { volume, .. } => volume,
+            | FromAgent::Rules { volume, .. }
+            | FromAgent::Environments { volume, .. }
+            | FromAgent::Dependencies { volume, .. } => volume,
             FromAgent::Report(report) => &report.volume,
             FromAgent::Drift(report) => &report.volume,
         };

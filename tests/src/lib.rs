@@ -36,6 +36,7 @@ mod source;
 mod status;
 mod stranger;
 mod user;
+mod venv;
 mod wait;
 mod watchdog;
 
@@ -61,4 +62,5 @@ pub use self::slot::Slot;
 pub use self::source::Source;
 pub use self::status::FleetStatus;
 pub use self::stranger::{let_stranger_try, stranger};
+pub use self::venv::Venv;
 pub use self::wait::{wait_for, wait_until};

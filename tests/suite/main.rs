@@ -9,6 +9,7 @@
 
 mod away;
 mod demo;
+mod dependencies;
 mod drift;
 mod history;
 mod joining;

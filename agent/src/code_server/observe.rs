@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use codevol_protocol::dependency::DAGSTER;
 use codevol_protocol::evidence::CodeServerKind;
+use codevol_protocol::limits::PATH_BYTES_MAX;
 use codevol_protocol::name::Text;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -11,6 +13,7 @@ use tonic::Code;
 use super::client::{CallError, Client};
 use super::place::{Place, is_release_dir};
 use crate::config::Address;
+use crate::dependencies::Said;
 
 /// The answers of one connection.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +44,8 @@ pub(super) struct Listing {
     pointers: BTreeMap<String, Pointer>,
     #[serde(rename = "dagster_library_versions", default)]
     library_versions: Option<BTreeMap<String, Option<String>>>,
+    #[serde(rename = "executable_path", default)]
+    python: Option<String>,
 }
 
 /// Where a repository's code is imported from. A pointer of a class that is not known has neither.
@@ -126,6 +131,21 @@ impl Answer {
                 "its list of repositories cannot be read: {error}"
             )))),
         }
+    }
+}
+
+impl Answer {
+    /// Returns what is said of the Python that runs there.
+    pub(super) fn python(&self) -> Option<Said> {
+        let Self::Listed(listing) = self else {
+            return None;
+        };
+        let python = listing.python.clone();
+        let versions = listing.library_versions.as_ref();
+        Some(Said {
+            python: python.filter(|path| path.starts_with('/') && path.len() <= PATH_BYTES_MAX)?,
+            dagster: versions.and_then(|versions| versions.get(DAGSTER)?.clone()),
+        })
     }
 }
 

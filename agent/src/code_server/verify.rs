@@ -12,6 +12,7 @@ use super::judge::{self, Facts, Judgement, Reload, Since};
 use super::observe::{self, Answer, Observation};
 use super::{CodeServer, Expected, Memory, Verified};
 use crate::config::CodeServerConfig;
+use crate::dependencies::Said;
 
 /// What was seen before the reload, and how that ended.
 struct Start {
@@ -20,6 +21,23 @@ struct Start {
     reload: Reload,
     before: Answer,
     load_ms: Option<u64>,
+}
+
+/// What a look showed.
+struct Seen {
+    judgement: Judgement,
+    server_id: Option<String>,
+    python: Option<Said>,
+}
+
+impl Seen {
+    fn nothing(kind: CodeServerKind, error: &CallError) -> Self {
+        Self {
+            judgement: judge::unasked(kind, error),
+            server_id: None,
+            python: None,
+        }
+    }
 }
 
 impl CodeServer {
@@ -31,15 +49,15 @@ impl CodeServer {
     pub async fn verify(&mut self, expected: &Expected) -> Verified {
         let deadline = Instant::now() + self.config.verify_timeout;
         loop {
-            let (judgement, server_id, load_ms) = match self.start(expected, deadline).await {
+            let (seen, load_ms) = match self.start(expected, deadline).await {
                 Ok(start) => {
-                    let (judgement, id) = look(&self.config, expected, &start, deadline).await;
-                    (judgement, id, start.load_ms)
+                    let seen = look(&self.config, expected, &start, deadline).await;
+                    (seen, start.load_ms)
                 }
-                Err(error) => (judge::unasked(self.config.kind, &error), None, None),
+                Err(error) => (Seen::nothing(self.config.kind, &error), None),
             };
-            if judgement.settled || !pause(deadline).await {
-                return self.verified(judgement, server_id, load_ms);
+            if seen.judgement.settled || !pause(deadline).await {
+                return self.verified(seen, load_ms);
             }
         }
     }
@@ -120,12 +138,12 @@ impl CodeServer {
         })
     }
 
-    fn verified(
-        &self,
-        judgement: Judgement,
-        server_id: Option<String>,
-        load_ms: Option<u64>,
-    ) -> Verified {
+    fn verified(&self, seen: Seen, load_ms: Option<u64>) -> Verified {
+        let Seen {
+            judgement,
+            server_id,
+            python,
+        } = seen;
         Verified {
             address: self.config.address.clone(),
             kind: match self.config.kind {
@@ -139,6 +157,7 @@ impl CodeServer {
             load_ms,
             error: judgement.error,
             advice: judgement.advice,
+            python,
         }
     }
 }
@@ -149,11 +168,11 @@ async fn look(
     expected: &Expected,
     start: &Start,
     deadline: Instant,
-) -> (Judgement, Option<String>) {
+) -> Seen {
     loop {
         let after = match observations(config, deadline + GRACE).await {
             Ok(after) => after,
-            Err(error) => return (judge::unasked(start.kind, &error), None),
+            Err(error) => return Seen::nothing(start.kind, &error),
         };
         let judgement = judge::judge(&Facts {
             release_dir: &expected.release_dir,
@@ -165,7 +184,11 @@ async fn look(
         });
         let start_anew = matches!(start.reload, Reload::Lost);
         if judgement.settled || start_anew || !pause(deadline).await {
-            return (judgement, judge::only_server_id(&after).map(str::to_owned));
+            return Seen {
+                judgement,
+                server_id: judge::only_server_id(&after).map(str::to_owned),
+                python: after.last().and_then(|last| last.answer.python()),
+            };
         }
     }
 }

@@ -60,7 +60,8 @@ fn standing(text: &mut Exposition, status: &Status) {
     }
     let mut drifted = text.family(&DRIFTED_FILES);
     for (volume, node) in nodes() {
-        drifted.count(&[("volume", volume)], node.drift.len() as u64);
+        let files = node.drift.len() as u64 + node.drift_more;
+        drifted.count(&[("volume", volume)], files);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is said on a link, and when, by a volume's task that a test plays.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,7 +17,8 @@ use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use tempfile::TempDir;
 
 use super::*;
-use crate::config::DriftMode;
+use crate::config::{DependencyPolicy, DriftMode, VolumeConfig};
+use crate::dependencies::Checker;
 use crate::drift::{DriftParts, DriftTask};
 use crate::identity::Enrolment;
 use crate::volume::Root;
@@ -46,6 +48,54 @@ struct Peer {
 
 fn pipes() -> VolumeName {
     "pipes".parse().unwrap()
+}
+
+/// A volume whose tasks a test plays.
+fn linked(
+    (root, path): (Arc<Mutex<Root>>, PathBuf),
+    orders: mpsc::Sender<Order>,
+    state: &StateDir,
+    (speaker, metrics): (&Speaker, &Arc<AgentMetrics>),
+) -> (Linked, DriftTask) {
+    // It is not run: what it is told waits in its inbox.
+    let (drifting, drift) = DriftTask::new(DriftParts {
+        volume: pipes(),
+        path: path.clone(),
+        root: root.clone(),
+        mode: DriftMode::Report,
+        scrub: LONG,
+        orders: orders.clone(),
+        speaker: speaker.clone(),
+        journal: state.journal().clone(),
+    });
+    let volume = VolumeConfig {
+        name: pipes(),
+        root: path.clone(),
+        keep: 3,
+        drift: DriftMode::Report,
+        scrub: LONG,
+        dependencies: DependencyPolicy::Off,
+        python: None,
+        requirements: Vec::new(),
+        code_servers: Vec::new(),
+    };
+    let receiver = Receiver {
+        volume: pipes(),
+        root: root.clone(),
+        partial: Arc::default(),
+        speaker: speaker.clone(),
+        journal: state.journal().clone(),
+        dependencies: Checker::new(&volume, root, speaker.clone()),
+        drift: drift.clone(),
+        metrics: metrics.clone(),
+        usage: Arc::new(Usage::new(vec![path])),
+    };
+    let linked = Linked {
+        orders,
+        receiver,
+        drift,
+    };
+    (linked, drifting)
 }
 
 impl Bench {
@@ -82,33 +132,8 @@ impl Bench {
         let address = source.local_addr().unwrap().to_string();
         let speaker = Speaker::default();
         let (sender, orders) = mpsc::channel(8);
-        // It is not run: what it is told waits in its inbox.
-        let (drifting, drift) = DriftTask::new(DriftParts {
-            volume: pipes(),
-            path: path.clone(),
-            root: root.clone(),
-            mode: DriftMode::Report,
-            scrub: LONG,
-            orders: sender.clone(),
-            speaker: speaker.clone(),
-            journal: state.journal().clone(),
-        });
         let metrics = Arc::new(AgentMetrics::default());
-        let receiver = Receiver {
-            volume: pipes(),
-            root,
-            partial: Arc::default(),
-            speaker: speaker.clone(),
-            journal: state.journal().clone(),
-            drift: drift.clone(),
-            metrics: metrics.clone(),
-            usage: Arc::new(Usage::new(vec![path])),
-        };
-        let linked = Linked {
-            orders: sender,
-            receiver,
-            drift,
-        };
+        let (linked, drifting) = linked((root, path), sender, &state, (&speaker, &metrics));
         let (view, _seen) = watch::channel(LinkView {
             address: address.clone(),
             state: LinkState::Connecting,

@@ -18,9 +18,12 @@ impl VolumeTask {
     pub(super) async fn found(
         &mut self,
         (release, purpose): (ReleaseId, Purpose),
-        verification: Verification,
+        mut verification: Verification,
         proven: Proven,
     ) {
+        if let Some(failure) = &mut verification.failure {
+            self.dependencies.advise(release, failure);
+        }
         let changed = self
             .verification
             .as_ref()

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::code_server::CodeServer;
+use crate::dependencies::Said;
 use crate::evidence::{self, Aim, Proven};
 
 /// How soon an unproven release is looked at again; doubles up to the second.
@@ -27,8 +28,12 @@ pub(super) enum Purpose {
     Check,
 }
 
-/// What a verification found.
-pub(super) type Found = (ReleaseId, Purpose, (Verification, Proven));
+/// What a verification found, and what the code servers said of their Python, by address.
+pub(super) type Found = (
+    ReleaseId,
+    Purpose,
+    (Verification, Proven, Vec<(String, Said)>),
+);
 
 /// Runs verifications one at a time; a newer one ends the one before it.
 #[derive(Debug)]

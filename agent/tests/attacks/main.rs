@@ -16,6 +16,7 @@ mod scene;
 mod wire;
 
 mod bytes;
+mod dependencies;
 mod disk;
 mod drift;
 mod identity;

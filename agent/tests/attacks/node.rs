@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codevol_agent::config::{AgentConfig, DriftMode, VolumeConfig};
+use codevol_agent::config::{AgentConfig, DependencyPolicy, DriftMode, VolumeConfig};
 use codevol_agent::daemon::{Daemon, StartError};
 use codevol_agent::identity::{Enrolment, Identity};
 use codevol_peer::within;
@@ -24,6 +24,9 @@ use crate::craft::{Crafted, OPERATOR, SOURCE, fleet, key, pipes, trust};
 pub(crate) struct Node {
     temp: TempDir,
     source: SocketAddr,
+    /// The interpreter whose packages are compared, and what becomes of a release that lacks some.
+    pub(crate) python: Option<PathBuf>,
+    pub(crate) dependencies: DependencyPolicy,
     running: Option<(CancellationToken, JoinSet<()>)>,
     outside: Outside,
 }
@@ -55,6 +58,8 @@ impl Node {
         let mut node = Self {
             temp,
             source,
+            python: None,
+            dependencies: DependencyPolicy::Warn,
             running: None,
             outside,
         };
@@ -76,6 +81,9 @@ impl Node {
                     keep: 3,
                     drift: DriftMode::Report,
                     scrub: Duration::from_secs(3_600),
+                    dependencies: self.dependencies,
+                    python: self.python.clone(),
+                    requirements: Vec::new(),
                     code_servers: Vec::new(),
                 }],
             },

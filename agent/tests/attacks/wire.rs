@@ -81,6 +81,15 @@ impl Conn {
         self.say(&source_hello()).await;
     }
 
+    /// Greets as a source that speaks no newer minor version than this one.
+    pub(crate) async fn greet_by(&mut self, minor: u16) {
+        let FromSource::Hello(hello) = source_hello() else {
+            panic!("a greeting is one");
+        };
+        let hello = SourceHello { minor, ..hello };
+        self.say(&FromSource::Hello(hello)).await;
+    }
+
     pub(crate) async fn say(&mut self, message: &FromSource) {
         self.say_bytes(&frame(&codec::encode(message))).await;
     }

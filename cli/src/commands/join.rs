@@ -170,6 +170,7 @@ fn configuration(
                 address: address.clone(),
                 kind: CodeServerKind::Auto,
                 verify_timeout: VERIFY_TIMEOUT,
+                python: None,
             })
             .collect();
     }

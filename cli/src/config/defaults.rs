@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use codevol_agent::config::{self as agent, AgentConfig, DriftMode};
+use codevol_agent::config::{self as agent, AgentConfig, DependencyPolicy, DriftMode};
 use codevol_protocol::name::VolumeName;
 use codevol_protocol::rollout::Policy;
 use codevol_source::config::{self as source, PublishMode, SourceConfig, WatchConfig};
@@ -70,6 +70,9 @@ pub fn agent_defaults(file: &Path, name: VolumeName, root: &Path) -> std::io::Re
             keep: AGENT_KEEP,
             drift: DriftMode::Report,
             scrub: SCRUB,
+            dependencies: DependencyPolicy::default(),
+            python: None,
+            requirements: Vec::new(),
             code_servers: Vec::new(),
         }],
     })

@@ -6,7 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use codevol_agent::config::{self as agent, AgentConfig, CodeServerConfig, DriftMode};
+use codevol_agent::config::{
+    self as agent, AgentConfig, CodeServerConfig, DependencyPolicy, DriftMode,
+};
 use codevol_protocol::evidence::CodeServerKind;
 use codevol_protocol::limits;
 use codevol_protocol::name::VolumeName;
@@ -202,6 +204,9 @@ fn agent_volume<'a>(
         value::one_of(text, &modes)
     });
     let scrub = duration(reader, section, "scrub", (defaults::SCRUB, SCRUB));
+    let dependencies = dependencies(reader, section);
+    let python = reader.optional_path(section, "python");
+    let requirements = reader.list(section, "requirements", value::tree_path);
     let mut known = BTreeMap::new();
     let mut code_servers = Vec::new();
     for mut server in reader.sections(section, "code_server") {
@@ -222,7 +227,24 @@ fn agent_volume<'a>(
         keep: keep?,
         drift: drift?,
         scrub: scrub?,
+        dependencies: dependencies?,
+        python,
+        requirements: requirements?,
         code_servers: code_servers.into_iter().collect::<Option<_>>()?,
+    })
+}
+
+fn dependencies<'a>(
+    reader: &mut Reader<'a>,
+    section: &mut Section<'a>,
+) -> Option<DependencyPolicy> {
+    reader.text(section, "dependencies", Some("warn"), |text| {
+        let policies = [
+            ("off", DependencyPolicy::Off),
+            ("warn", DependencyPolicy::Warn),
+            ("refuse", DependencyPolicy::Refuse),
+        ];
+        value::one_of(text, &policies)
     })
 }
 
@@ -238,10 +260,12 @@ fn code_server<'a>(reader: &mut Reader<'a>, section: &mut Section<'a>) -> Option
     });
     let bounds = (defaults::VERIFY_TIMEOUT, VERIFY);
     let verify_timeout = duration(reader, section, "verify_timeout", bounds);
+    let python = reader.optional_path(section, "python");
     Some(CodeServerConfig {
         address: address?,
         kind: kind?,
         verify_timeout: verify_timeout?,
+        python,
     })
 }
 

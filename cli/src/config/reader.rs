@@ -118,6 +118,26 @@ impl<'a> Reader<'a> {
         Some(path)
     }
 
+    /// Returns the value of a key that is a path and may be left out.
+    pub(super) fn optional_path(
+        &mut self,
+        section: &mut Section<'a>,
+        key: &'static str,
+    ) -> Option<PathBuf> {
+        let Some((written, place)) = self.written(section, key) else {
+            self.settle(section.key(key), None, Place::Default);
+            return None;
+        };
+        let text = self.as_text(key, written, &place)?;
+        let folder = self.folder.clone();
+        let relative_to_file = matches!(place, Place::File(_));
+        let parse = |text: &str| value::path(text, relative_to_file.then_some(&folder));
+        let path = self.parsed(&text, &place, parse)?;
+        let shown = path.display().to_string();
+        self.settle(section.key(key), Some(shown.into()), place);
+        Some(path)
+    }
+
     /// Returns the value of a key that is a whole number.
     pub(super) fn number(
         &mut self,

@@ -2,7 +2,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
-use codevol_agent::config::{Address, CodeServerConfig};
+use codevol_agent::config::{Address, CodeServerConfig, DependencyPolicy};
 use codevol_protocol::evidence::CodeServerKind;
 use codevol_protocol::rollout::{Canary, OnBroken, Policy, RequireOnline, Wave};
 use codevol_source::config::{PublishMode, WatchMode};
@@ -180,8 +180,12 @@ name = "pipes"
 root = "app"
 layout = "releases"
 keep = 9
+dependencies = "refuse"
+python = "venv/bin/python"
+requirements = ["a/requirements.txt"]
 [[volume.code_server]]
 address = "127.0.0.1:4000"
+python = "/opt/other/bin/python"
 [[volume.code_server]]
 address = "unix:/run/code.sock"
 kind = "api-grpc"
@@ -192,18 +196,24 @@ verify_timeout = "2m"
     let volume = &config.volumes[0];
     assert_eq!(volume.root, Path::new("/etc/codevol/app"));
     assert_eq!(volume.keep, 9);
-    let server = |address, kind, seconds| CodeServerConfig {
+    assert_eq!(volume.dependencies, DependencyPolicy::Refuse);
+    let python = volume.python.as_deref();
+    assert_eq!(python, Some(Path::new("/etc/codevol/venv/bin/python")));
+    assert_eq!(volume.requirements, ["a/requirements.txt".parse().unwrap()]);
+    let server = |address, kind, seconds, python: Option<&str>| CodeServerConfig {
         address,
         kind,
         verify_timeout: Duration::from_secs(seconds),
+        python: python.map(Into::into),
     };
+    let other = Some("/opt/other/bin/python");
     let tcp = Address::Tcp("127.0.0.1:4000".to_owned());
     let unix = Address::Unix("/run/code.sock".into());
     assert_eq!(
         volume.code_servers,
         [
-            server(tcp, CodeServerKind::Auto, 60),
-            server(unix, CodeServerKind::ApiGrpc, 120)
+            server(tcp, CodeServerKind::Auto, 60, other),
+            server(unix, CodeServerKind::ApiGrpc, 120, None)
         ]
     );
 }
@@ -736,11 +746,15 @@ fn show_tells_each_value_and_where_it_came_from() {
     keep = 7                                            # environment, CODEVOL_VOLUME__0__KEEP
     drift = "report"                                    # default
     scrub = "3600s"                                     # default
+    dependencies = "warn"                               # default
+    # python is not set                                 # default
+    requirements = []                                   # default
 
     [[volume.code_server]]
     address = "127.0.0.1:4000"                          # file, line 7
     kind = "auto"                                       # default
     verify_timeout = "60s"                              # default
+    # python is not set                                 # default
     "#);
     let again = parse(&shown).unwrap();
     assert_eq!(again.config, loaded.config, "what is shown loads as it is");
@@ -863,12 +877,19 @@ fn what_join_writes_shows_each_default_and_loads() {
     # drift = "report"
     # How often all that is held is read through.
     # scrub = "3600s"
+    # off, warn, or refuse a release whose packages are not installed.
+    # dependencies = "warn"
+    # The interpreter whose packages these are.
+    # python = "/opt/venv/bin/python"
+    # The files of the tree that name them, where not the usual ones.
+    # requirements = []
 
     # The code server that loads this volume. Without one, nothing is reloaded or verified.
     # [[volume.code_server]]
     # address = "127.0.0.1:4000"
     # kind = "auto"
     # verify_timeout = "60s"
+    # python = "/opt/venv/bin/python"
 
     [metrics]
     # Where metrics are served to whoever asks by HTTP; nowhere, if it is left out.
@@ -911,8 +932,9 @@ path = "/srv/second"
     assert_eq!(source(parse(&written).unwrap()), config);
 
     let text = AGENT.to_owned()
-        + "keep = 2\n[[volume.code_server]]\naddress = \"unix:/run/x\"\nkind = \"api-grpc\"\n"
-        + "verify_timeout = \"5s\"\n[[volume.code_server]]\naddress = \"a:1\"\n";
+        + "keep = 2\ndependencies = \"off\"\npython = \"/opt/a b/bin/python\"\n"
+        + "requirements = [\"a.txt\", \"b/uv.lock\"]\n[[volume.code_server]]\naddress = \"unix:/run/x\"\nkind = \"api-grpc\"\n"
+        + "verify_timeout = \"5s\"\npython = \"/x/bin/python\"\n[[volume.code_server]]\naddress = \"a:1\"\n";
     let config = agent(parse(&text).unwrap());
     let written = render_agent(&config, Path::new(FILE)).unwrap();
     assert_eq!(agent(parse(&written).unwrap()), config);

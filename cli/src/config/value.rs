@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codevol_agent::config::Address;
+use codevol_protocol::path::{InvalidRelPath, RelPath};
 
 /// The text is no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -119,6 +120,12 @@ pub(super) fn nearest<'a>(text: &str, words: impl IntoIterator<Item = &'a str>) 
     near.filter(|(distance, word)| *distance <= (word.len() / 3).max(1))
         .min()
         .map(|(_, word)| word)
+}
+
+/// Parses a path of the tree: relative, without `..`.
+pub(super) fn tree_path(text: &str) -> Result<RelPath, String> {
+    text.parse()
+        .map_err(|error: InvalidRelPath| format!("`{text}` is no path of a tree: {error}"))
 }
 
 /// Makes a path absolute: relative to the folder, else to the working folder.

@@ -4,8 +4,11 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use codevol_agent::config::{self as agent, Address, AgentConfig, CodeServerConfig, DriftMode};
+use codevol_agent::config::{
+    self as agent, Address, AgentConfig, CodeServerConfig, DependencyPolicy, DriftMode,
+};
 use codevol_protocol::evidence::CodeServerKind;
+use codevol_protocol::path::RelPath;
 use codevol_protocol::rollout::Policy;
 use codevol_source::config::{self as source, PublishMode, SourceConfig, WatchConfig, WatchMode};
 use toml::Value;
@@ -81,6 +84,7 @@ pub fn render_agent(config: &AgentConfig, file: &Path) -> Result<String, Command
             "How many releases are kept for going back.",
         );
         out.drift(volume);
+        out.dependencies(volume)?;
         for server in &volume.code_servers {
             out.text.push_str("\n[[volume.code_server]]\n");
             out.code_server(server)?;
@@ -114,6 +118,7 @@ const NO_CODE_SERVER: &str = r#"
 # address = "127.0.0.1:4000"
 # kind = "auto"
 # verify_timeout = "60s"
+# python = "/opt/venv/bin/python"
 "#;
 
 struct Writer<'a> {
@@ -308,6 +313,37 @@ impl<'a> Writer<'a> {
         );
     }
 
+    fn dependencies(&mut self, volume: &agent::VolumeConfig) -> Result<(), CommandError> {
+        let policy = match volume.dependencies {
+            DependencyPolicy::Off => "off",
+            DependencyPolicy::Warn => "warn",
+            DependencyPolicy::Refuse => "refuse",
+        };
+        self.key(
+            "dependencies",
+            policy,
+            "warn",
+            "off, warn, or refuse a release whose packages are not installed.",
+        );
+        self.python(volume.python.as_deref(), "whose packages these are.")?;
+        let files = volume.requirements.iter().map(RelPath::as_str);
+        let files: Vec<String> = files.map(str::to_owned).collect();
+        self.key(
+            "requirements",
+            files,
+            Vec::<String>::new(),
+            "The files of the tree that name them, where not the usual ones.",
+        );
+        Ok(())
+    }
+
+    fn python(&mut self, python: Option<&Path>, what: &str) -> Result<(), CommandError> {
+        let python = python.map(utf8).transpose()?;
+        let comment = format!("The interpreter {what}");
+        self.optional("python", python, "/opt/venv/bin/python", &comment);
+        Ok(())
+    }
+
     fn code_server(&mut self, server: &CodeServerConfig) -> Result<(), CommandError> {
         let address = match &server.address {
             Address::Tcp(address) => address.clone(),
@@ -327,7 +363,10 @@ impl<'a> Writer<'a> {
             duration_text(defaults::VERIFY_TIMEOUT),
             "How long it may take to load a release.",
         );
-        Ok(())
+        self.python(
+            server.python.as_deref(),
+            "that it runs, where it does not say so.",
+        )
     }
 }
 

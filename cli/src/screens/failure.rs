@@ -8,6 +8,9 @@ use super::rollout::Rollout;
 use super::{listed, sentence};
 use crate::error::CommandError;
 
+/// The kind of a release that was refused for what is not installed.
+const DEPENDENCIES: &str = "dependencies";
+
 /// Returns the report; `verbose` shows the whole of the user's traceback.
 #[must_use]
 pub fn report(rollout: &Rollout, outcome: &Outcome, verbose: bool) -> CommandError {
@@ -20,6 +23,9 @@ pub fn report(rollout: &Rollout, outcome: &Outcome, verbose: bool) -> CommandErr
             .hint("`codevol status` says why");
     };
     let what = match error.step.as_str() {
+        _ if error.kind.as_str() == DEPENDENCIES => {
+            format!("{release} needs packages that {} lacks", error.node)
+        }
         "stage" => format!("{release} could not be staged on {}", error.node),
         "activate" => format!("{release} could not be activated on {}", error.node),
         _ => format!("{release} is broken on {}", error.node),

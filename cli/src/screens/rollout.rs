@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use codevol_protocol::dependency::DependencyWarning;
 use codevol_protocol::evidence::Evidence;
 use codevol_protocol::name::{NodeName, Text};
 use codevol_protocol::release::{Seq, UnixMillis};
 use codevol_protocol::status::{Event, EventKind, NodeState, Outcome};
 
-use super::{BAD, DOUBTFUL, GOOD, listed, sentence, since, style_of};
+use super::{BAD, DOUBTFUL, GOOD, listed, listed_of, sentence, since, style_of};
 use crate::output::table::{Cell, Table};
 use crate::output::units;
 
@@ -109,7 +110,8 @@ impl Rollout {
             | EventKind::NodeStaged
             | EventKind::NodeActivated
             | EventKind::NodeVerified
-            | EventKind::NodeFailed => {}
+            | EventKind::NodeFailed
+            | EventKind::NodeWarned => {}
         }
     }
 
@@ -285,6 +287,7 @@ pub fn event_line(event: &Event) -> String {
         EventKind::NodeVerified if event.error.is_some() => "cannot prove",
         EventKind::NodeVerified => "verified",
         EventKind::NodeFailed => "failed with",
+        EventKind::NodeWarned => "warns of",
         EventKind::NodeReturned => "is back on",
         EventKind::NodeOnline => "is online",
         EventKind::NodeOffline => "is offline",
@@ -303,6 +306,19 @@ pub fn event_line(event: &Event) -> String {
         format!(": {}", sentence(error.message.as_str()))
     });
     format!("{node} {word}{release}{facts}{error}")
+}
+
+/// Returns what nodes lack of the packages of a release, a line for those that lack the same and one
+/// for what mends it.
+#[must_use]
+pub fn warning(warning: &DependencyWarning) -> String {
+    let named = warning.nodes.iter().map(ToString::to_string);
+    let on = listed_of(named, warning.count);
+    let mut text = format!("on {on}: {}", sentence(warning.message.as_str()));
+    if let Some(hint) = &warning.hint {
+        write!(text, "\n  {}", sentence(hint.as_str())).unwrap_or_default();
+    }
+    text
 }
 
 /// Returns what came of a rollout that is done: `Live on 3 of 3 in 4.2s`, and who is missing.

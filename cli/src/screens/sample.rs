@@ -1,5 +1,8 @@
 //! Documents for the tests of screens.
 
+use codevol_protocol::dependency::{
+    DependencyStatus, EnvironmentStatus, ImportDrift, PackageDrift,
+};
 use codevol_protocol::evidence::{CodeServerKind, CodeServerState, Evidence};
 use codevol_protocol::id::{FleetId, ManifestId, ReleaseId};
 use codevol_protocol::name::Text;
@@ -62,6 +65,13 @@ pub(crate) fn node(name: &str, release: u64) -> NodeStatus {
         held: None,
         drift: Vec::new(),
         drift_more: 0,
+        environments: vec![EnvironmentStatus {
+            python: text(PYTHON),
+            version: text("3.11.7"),
+            dagster: Some(text("1.11.2")),
+            packages: 212,
+        }],
+        dependencies: None,
         code_servers: vec![code_server(CodeServerState::Good, Some(1_210))],
         error: None,
     }
@@ -93,6 +103,7 @@ pub(crate) fn volume(live: u64, nodes: Vec<NodeStatus>) -> VolumeStatus {
             advice: None,
         }),
         release: Some(release(live)),
+        skew: Vec::new(),
         nodes,
     }
 }
@@ -123,6 +134,39 @@ pub(crate) fn error(node: &str, release: u64, step: &str) -> NodeError {
             "that server's Python (/opt/venv, 3.11) lacks a package the release imports; \
              codevol sends code, not packages",
         )),
+    }
+}
+
+pub(crate) const PYTHON: &str = "/opt/venv/bin/python";
+
+/// A package that is missing, one of another version, and an import that nothing gives.
+pub(crate) fn dependencies(release: u64) -> DependencyStatus {
+    let drift = |name: &str, wanted: &str, installed: Option<&str>, line| PackageDrift {
+        name: name.parse().unwrap(),
+        wanted: text(wanted),
+        installed: installed.map(text),
+        python: text(PYTHON),
+        file: text("requirements.txt"),
+        line: Some(line),
+    };
+    DependencyStatus {
+        release: Some(Seq(release)),
+        refused: false,
+        packages: vec![
+            drift("pandas", ">=2.1", Some("2.0"), 4),
+            drift("polars", "==1.2", None, 3),
+        ],
+        imports: vec![ImportDrift {
+            module: text("duckdb"),
+            python: text(PYTHON),
+            file: text("assets/orders.py"),
+            line: 17,
+        }],
+        unjudged: Vec::new(),
+        left_out: 0,
+        mend: vec![text(
+            "/opt/venv/bin/python -m pip install 'pandas>=2.1' 'polars==1.2'",
+        )],
     }
 }
 
@@ -197,6 +241,7 @@ pub(crate) fn outcome(
         nodes: nodes
             .map(|(name, state)| (name.parse().unwrap(), *state))
             .collect(),
+        warnings: Vec::new(),
         error: None,
     }
 }

@@ -14,6 +14,7 @@ use super::{BAD, DIM, DOUBTFUL, GOOD, ago, one_line, release, sentence, since, s
 use crate::output::table::{Cell, Table};
 use crate::output::units;
 
+mod dependencies;
 mod health;
 
 /// Where the right end of a volume's line begins.

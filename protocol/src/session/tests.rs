@@ -1,9 +1,11 @@
 //! Each breach is a violation of its own; the ordinary talk is none.
 
 use super::*;
+use crate::dependency::{DependencyReport, Environment, Found};
 use crate::drift::{Depth, Drifted};
 use crate::evidence::{Evidence, Verdict};
 use crate::id::BlobId;
+use crate::limits::{DRIFTS_MAX, ENVIRONMENTS_MAX};
 use crate::message::{Failure, SourceHello, Verification, VolumeHello};
 use crate::name::Text;
 
@@ -116,6 +118,54 @@ fn an_agent_speaks_only_of_what_it_holds_or_was_pushed() {
             greeted().handle(&message),
             Err(Violation::UnknownRelease(r(9)))
         );
+    }
+}
+
+#[test]
+fn what_an_agent_says_of_its_environments_is_bounded_and_of_its_volumes() {
+    let environments = |volume: VolumeName, count| FromAgent::Environments {
+        volume,
+        environments: vec![
+            Environment {
+                python: Text::default(),
+                version: Text::default(),
+                packages: Vec::new(),
+            };
+            count
+        ],
+    };
+    let dependencies = |volume: VolumeName, count| FromAgent::Dependencies {
+        volume,
+        report: DependencyReport {
+            release: r(1),
+            refused: false,
+            found: Found {
+                unjudged: vec![Text::default(); count],
+                ..Found::default()
+            },
+        },
+    };
+    let lake = || "lake".parse::<VolumeName>().unwrap();
+    for (good, too_many, elsewhere) in [
+        (
+            environments(pipes(), ENVIRONMENTS_MAX),
+            environments(pipes(), ENVIRONMENTS_MAX + 1),
+            environments(lake(), 1),
+        ),
+        (
+            dependencies(pipes(), DRIFTS_MAX),
+            dependencies(pipes(), DRIFTS_MAX + 1),
+            dependencies(lake(), 1),
+        ),
+    ] {
+        assert_eq!(greeted().handle(&good), Ok(()));
+        let refused = greeted().handle(&too_many);
+        assert!(
+            matches!(refused, Err(Violation::TooMany { .. })),
+            "{refused:?}"
+        );
+        let refused = greeted().handle(&elsewhere);
+        assert_eq!(refused, Err(Violation::UnknownVolume(lake())));
     }
 }
 
@@ -237,15 +287,16 @@ fn drift_is_reported_of_volumes_of_the_session_and_within_its_bound() {
     let lake: VolumeName = "lake".parse().unwrap();
     assert_eq!(
         greeted().handle(&drift_report(lake.clone(), 0)),
-        Err(Violation::UnknownVolume(lake))
+        Err(Violation::UnknownVolume(lake.clone()))
     );
-    let rules = FromAgent::Rules {
-        volume: pipes(),
+    let rules = |volume| FromAgent::Rules {
+        volume,
         release: r(9),
     };
+    assert_eq!(greeted().handle(&rules(pipes())), Ok(()));
     assert_eq!(
-        greeted().handle(&rules),
-        Err(Violation::UnknownRelease(r(9)))
+        greeted().handle(&rules(lake.clone())),
+        Err(Violation::UnknownVolume(lake))
     );
 }
 

@@ -1,7 +1,9 @@
 //! What the fleet knows of each node beyond what the rollout machine needs: for people.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use codevol_protocol::dependency::{Environment, Reports};
 use codevol_protocol::drift::Drifted;
 use codevol_protocol::evidence::{Evidence, Verdict};
 use codevol_protocol::id::ReleaseId;
@@ -22,6 +24,10 @@ pub(super) struct Known {
     pub(super) code_servers: Vec<CodeServerReport>,
     pub(super) evidence: Option<Evidence>,
     pub(super) error: Option<Failed>,
+    /// Its Python environments; those that are alike are one in memory, whoever has them.
+    pub(super) environments: Vec<Arc<Environment>>,
+    /// How these fit the releases that it looked at last.
+    pub(super) reports: Reports,
     pub(super) last_seen_at: Option<UnixMillis>,
     /// How often it found held bytes damaged and was sent more, since it last staged a release.
     pub(super) mended: u32,
@@ -36,6 +42,16 @@ pub(super) struct Session {
     /// The newest minor version that the node speaks.
     pub(super) minor: u16,
     pub(super) outbox: mpsc::Sender<SessionCommand>,
+}
+
+impl Session {
+    pub(super) const fn new(
+        id: SessionId,
+        minor: u16,
+        outbox: mpsc::Sender<SessionCommand>,
+    ) -> Self {
+        Self { id, minor, outbox }
+    }
 }
 
 /// The last thing that went wrong on a node.
@@ -62,6 +78,9 @@ impl Known {
         }
         self.session = Some(session);
         self.mended = 0;
+        // It tells them anew; one that is too old to do so says nothing of them.
+        self.environments.clear();
+        self.reports = Reports::default();
         self.held = hello.held.iter().copied().collect();
         self.last_seen_at = Some(now);
         match hello

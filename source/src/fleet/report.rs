@@ -41,6 +41,8 @@ impl FleetTask {
             FromAgent::Drift(report) => self.drifts(node, report),
             FromAgent::Looked { ask, word, .. } => self.looked(node, ask, word).await,
             FromAgent::Rules { release, .. } => self.send_rules(node, release).await,
+            FromAgent::Environments { environments, .. } => self.environments(node, environments),
+            FromAgent::Dependencies { report, .. } => self.dependencies(node, report),
         }
     }
 

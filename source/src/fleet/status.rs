@@ -1,5 +1,6 @@
 //! How the volume stands and how a release fared, for people.
 
+use codevol_protocol::dependency::EnvironmentStatus;
 use codevol_protocol::drift::Drifted;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::limits::DRIFT_BYTES_MAX;
@@ -72,6 +73,7 @@ impl FleetTask {
             skipped: Vec::new(),
             watch: None,
             release: shown.map(|release| self.history.status(release)),
+            skew: self.skew(),
             nodes: nodes.collect(),
         }
     }
@@ -102,6 +104,12 @@ impl FleetTask {
             held: None,
             drift: Vec::new(),
             drift_more: 0,
+            environments: known
+                .environments
+                .iter()
+                .map(|environment| EnvironmentStatus::from(&**environment))
+                .collect(),
+            dependencies: self.dependency_status(known, view),
             code_servers: known
                 .code_servers
                 .iter()
@@ -164,6 +172,7 @@ impl FleetTask {
             wave: counted(ended.wave),
             waves: counted(ended.waves),
             nodes: ended.nodes.clone(),
+            warnings: self.warnings(ended.release),
             error: error.or_else(|| {
                 let failed = self.nodes.keys().filter_map(|node| self.error_of(node));
                 failed

@@ -186,11 +186,7 @@ impl FleetTask {
                 hello,
                 outbox,
             } => {
-                let session = Session {
-                    id: session,
-                    minor,
-                    outbox,
-                };
+                let session = Session::new(session, minor, outbox);
                 self.online(node, session, &hello).await;
             }
             Input::Heard {

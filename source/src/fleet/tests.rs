@@ -5,6 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codevol_protocol::dependency::{DependencyReport, Environment, Found, Package, PackageDrift};
 use codevol_protocol::id::{BlobId, FleetId, ReleaseId};
 use codevol_protocol::key::SecretKey;
 use codevol_protocol::manifest::Manifest;
@@ -12,6 +13,7 @@ use codevol_protocol::message::{FromAgent, FromSource, MINOR, Report, Step, Volu
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::{Origin, Release, Seq, UnixMillis};
 use codevol_protocol::rollout::{Frozen, Intent, Policy};
+use codevol_protocol::status::EventKind;
 use codevol_store::dir::Dir;
 use codevol_store::journal::Journal;
 use codevol_store::landing::Landing;
@@ -25,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::handle::{FleetHandle, SessionCommand, SessionId};
 use super::task::{FleetParts, FleetTask};
+use crate::bus::Notice;
 use crate::history::{History, Published};
 use crate::metrics::VolumeMetrics;
 
@@ -153,6 +156,28 @@ impl Bench {
         self.fleet.heard(node(), SESSION, message).await;
     }
 
+    /// The node says what it lacks of the release's packages.
+    async fn lacks(&self, package: &str) {
+        let report = DependencyReport {
+            release: self.release.id(),
+            refused: false,
+            found: Found {
+                packages: vec![PackageDrift {
+                    name: package.parse().unwrap(),
+                    wanted: Text::cut("==1"),
+                    installed: None,
+                    python: Text::cut("/bin/python"),
+                    file: Text::cut("requirements.txt"),
+                    line: Some(1),
+                }],
+                ..Found::default()
+            },
+        };
+        let volume = volume();
+        let message = FromAgent::Dependencies { volume, report };
+        self.fleet.heard(node(), SESSION, message).await;
+    }
+
     /// No file can take the place of a directory, whoever the user is.
     fn break_register(&self) {
         let register = self.temp.path().join("rollout");
@@ -206,4 +231,58 @@ async fn a_freeze_or_a_thaw_that_is_not_saved_is_not_confirmed() {
     bench.last_orders().await;
     // Nor is it shown.
     assert!(bench.fleet.view().frozen.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_lacks_is_warned_of_once_and_shown_until_it_connects_anew() {
+    let bench = Bench::begin().await;
+    let mut notices = bench.fleet.bus().follow();
+    bench.lacks("polars").await;
+    bench.lacks("polars").await;
+    let environment = Environment {
+        python: Text::cut("/bin/python"),
+        version: Text::cut("3.11.7"),
+        packages: vec![Package {
+            name: "dagster".parse().unwrap(),
+            version: Text::cut("1.11.2"),
+        }],
+    };
+    let message = FromAgent::Environments {
+        volume: volume(),
+        environments: vec![environment],
+    };
+    bench.fleet.heard(node(), SESSION, message).await;
+    let status = bench.fleet.status().await.unwrap();
+    let shown = status.nodes[0].dependencies.as_ref().unwrap();
+    assert_eq!(shown.packages[0].name.as_str(), "polars");
+    assert_eq!(shown.release, Some(Seq(1)));
+    let environment = &status.nodes[0].environments[0];
+    assert_eq!(environment.dagster, Some(Text::cut("1.11.2")));
+
+    let mut warned = Vec::new();
+    while let Ok(notice) = notices.try_recv() {
+        if let Notice::Event(event) = notice
+            && event.event == EventKind::NodeWarned
+        {
+            warned.extend(event.error);
+        }
+    }
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert_eq!(warned[0].kind.as_str(), "dependencies");
+
+    let (outbox, _orders) = mpsc::channel(64);
+    let hello = VolumeHello {
+        volume: volume(),
+        newest: None,
+        held: Vec::new(),
+        active: None,
+        partial: None,
+    };
+    bench
+        .fleet
+        .online(node(), (SessionId(2), MINOR), hello, outbox)
+        .await;
+    let status = bench.fleet.status().await.unwrap();
+    assert!(status.nodes[0].dependencies.is_none());
+    assert!(status.nodes[0].environments.is_empty());
 }

@@ -30,6 +30,27 @@ fn file(directory: &str, file: &str) -> Origin {
 }
 
 #[test]
+fn a_listing_says_which_python_it_runs() {
+    let said = |json: &str| Answer::parse(json).python();
+    let file = said(include_str!("../fixtures/listed-file.json"));
+    let expected = Said {
+        python: "/opt/venv/bin/python3".to_owned(),
+        dagster: Some("1.13.27".to_owned()),
+    };
+    assert_eq!(file, Some(expected));
+    assert_eq!(said(include_str!("../fixtures/import-error.json")), None);
+    let reply = |path: &str| {
+        format!(
+            r#"{{"__class__": "ListRepositoriesResponse", "repository_code_pointer_dict": {{}},
+                "executable_path": {path}}}"#
+        )
+    };
+    assert_eq!(said(&reply("\"python3\"")), None);
+    assert_eq!(said(&reply("null")), None);
+    assert!(said(&reply("\"/bin/python3\"")).unwrap().dagster.is_none());
+}
+
+#[test]
 fn recorded_listings_say_where_the_code_comes_from() {
     let cases = [
         (

@@ -209,6 +209,9 @@ impl Following<'_> {
         if let Some(table) = rollout.ended(outcome) {
             printer.line(format_args!("\n{table}\n"))?;
         }
+        for warning in &outcome.warnings {
+            printer.warning(rollout::warning(warning));
+        }
         if outcome.event == OutcomeKind::Failed {
             let report = failure::report(rollout, outcome, printer.is_verbose());
             printer.error(&report);
@@ -272,6 +275,7 @@ impl Following<'_> {
             wave: None,
             waves: None,
             nodes: nodes.map(|node| (node.name, node.state)).collect(),
+            warnings: Vec::new(),
             error: None,
         }
     }

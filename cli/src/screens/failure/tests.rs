@@ -123,6 +123,31 @@ fn a_release_that_cannot_be_staged_is_not_called_broken() {
 }
 
 #[test]
+fn a_release_that_is_refused_for_its_packages_names_them_and_the_command_that_installs_them() {
+    let mut outcome = broken(&NODES);
+    outcome.returned = false;
+    let mut refused = error("dag-01", 43, "stage");
+    (refused.kind, refused.traceback, refused.hidden_frames) = (text("dependencies"), None, 0);
+    refused.location = Some(text("requirements.txt:3"));
+    refused.message = text("`/opt/venv/bin/python` lacks polars==1.2 (requirements.txt:3)");
+    refused.hint = Some(text(
+        "`/opt/venv/bin/python -m pip install 'polars==1.2'` on that server, then `codevol retry r43`",
+    ));
+    outcome.error = Some(refused);
+    let report = report(&rollout(&[]), &outcome, false);
+    assert_snapshot!(plain(&report.render()), @"
+    error: r43 needs packages that dag-01 lacks; r42 is still live
+      node dag-01, in step stage; dag-02 and dag-03 were not touched
+
+      requirements.txt:3
+        `/opt/venv/bin/python` lacks polars==1.2 (requirements.txt:3)
+
+    hint: `/opt/venv/bin/python -m pip install 'polars==1.2'` on that server, then `codevol retry r43`
+    ");
+    assert_eq!(report.kind, "dependencies");
+}
+
+#[test]
 fn a_failure_that_nobody_explains_says_so() {
     let outcome = outcome(OutcomeKind::Failed, 43, 42, &NODES);
     assert_snapshot!(plain(&report(&rollout(&[]), &outcome, false).render()), @"

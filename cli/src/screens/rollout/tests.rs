@@ -1,13 +1,14 @@
 use std::time::Duration;
 
+use codevol_protocol::dependency::DependencyWarning;
 use codevol_protocol::evidence::Evidence;
 use codevol_protocol::release::{Seq, UnixMillis};
 use codevol_protocol::status::{Event, EventKind, NodeState, OutcomeKind};
 use insta::assert_snapshot;
 
-use super::{Rollout, done, event_line};
+use super::{Rollout, done, event_line, warning};
 use crate::screens::sample::{
-    NOW, activated, event, failed, outcome, plain, returned, staged, verified,
+    HOSTILE, NOW, activated, event, failed, outcome, plain, returned, staged, text, verified,
 };
 
 fn rollout(events: &[Event]) -> Rollout {
@@ -176,6 +177,10 @@ fn off_a_terminal_each_event_is_a_line() {
         returned(41, "dag-01"),
         offline,
         event(EventKind::StepsMissed, 42, ""),
+        Event {
+            error: failed(42, "dag-01", "stage").error,
+            ..event(EventKind::NodeWarned, 42, "dag-01")
+        },
     ];
     assert_snapshot!(lines.each_ref().map(event_line).join("\n"), @"
     pipes published r42
@@ -187,7 +192,31 @@ fn off_a_terminal_each_event_is_a_line() {
     dag-01 is back on r41 (proven)
     dag-01 is offline
     pipes took steps that were missed here; its state tells of them: r42
+    dag-01 warns of r42: ModuleNotFoundError: No module named 'polars'
     ");
+}
+
+#[test]
+fn a_warning_names_the_servers_what_they_lack_and_what_mends_it() {
+    let mut said = DependencyWarning {
+        count: 2,
+        nodes: ["dag-01", "dag-02"].map(|n| n.parse().unwrap()).to_vec(),
+        message: text("`/opt/venv/bin/python` lacks polars==1.2 (requirements.txt:3)"),
+        hint: Some(text("`pip install` on that server")),
+    };
+    assert_snapshot!(warning(&said), @"
+    on dag-01 and dag-02: `/opt/venv/bin/python` lacks polars==1.2 (requirements.txt:3)
+      `pip install` on that server
+    ");
+    said.count = 300;
+    (said.message, said.hint) = (text(HOSTILE), None);
+    let hostile = warning(&said);
+    assert!(
+        hostile.starts_with("on dag-01, dag-02 and 298 more: "),
+        "{hostile}"
+    );
+    let raw = |c: char| c.is_control() || c == '\u{202e}';
+    assert!(!hostile.contains(raw), "{hostile:?}");
 }
 
 #[test]

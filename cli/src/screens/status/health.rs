@@ -6,6 +6,7 @@ use codevol_protocol::status::{
 };
 
 use super::super::{LISTED_MAX, ago, listed, one_line, sentence, since};
+use super::dependencies;
 use crate::output::units;
 
 /// Returns the lines, the most pressing first.
@@ -22,6 +23,7 @@ pub(super) fn lines(volume: &VolumeStatus, now: UnixMillis) -> Vec<String> {
             .iter()
             .flat_map(|node| node_lines(node, volume, now)),
     );
+    lines.extend(dependencies::lines(volume));
     lines.extend(quarantined(volume));
     lines.extend(stays(volume));
     lines.extend(not_live(volume));

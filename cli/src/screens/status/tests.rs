@@ -313,6 +313,7 @@ fn the_document_has_every_key() {
             "advice": null
           },
           "release": null,
+          "skew": [],
           "nodes": []
         }
       ]
@@ -374,6 +375,15 @@ fn the_document_of_a_node_has_every_key() {
         }
       ],
       "drift_more": 0,
+      "environments": [
+        {
+          "python": "/opt/venv/bin/python",
+          "version": "3.11.7",
+          "dagster": "1.11.2",
+          "packages": 212
+        }
+      ],
+      "dependencies": null,
       "code_servers": [
         {
           "address": "127.0.0.1:4000",
@@ -408,4 +418,45 @@ fn what_is_found_of_this_host_stands_below_and_is_neutralised() {
     assert_eq!(lines.next(), Some("#   127.0.0.1:4000 runs as root"));
     assert_eq!(lines.count(), 1, "{shown}");
     assert!(!render_host(&found).contains(HOSTILE), "{shown}");
+}
+
+#[test]
+fn the_document_of_dependencies_has_every_key() {
+    assert_json_snapshot!(sample::dependencies(42), @r#"
+    {
+      "release": 42,
+      "refused": false,
+      "packages": [
+        {
+          "name": "pandas",
+          "wanted": ">=2.1",
+          "installed": "2.0",
+          "python": "/opt/venv/bin/python",
+          "file": "requirements.txt",
+          "line": 4
+        },
+        {
+          "name": "polars",
+          "wanted": "==1.2",
+          "installed": null,
+          "python": "/opt/venv/bin/python",
+          "file": "requirements.txt",
+          "line": 3
+        }
+      ],
+      "imports": [
+        {
+          "module": "duckdb",
+          "python": "/opt/venv/bin/python",
+          "file": "assets/orders.py",
+          "line": 17
+        }
+      ],
+      "unjudged": [],
+      "left_out": 0,
+      "mend": [
+        "/opt/venv/bin/python -m pip install 'pandas>=2.1' 'polars==1.2'"
+      ]
+    }
+    "#);
 }

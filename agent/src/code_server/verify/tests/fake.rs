@@ -164,5 +164,6 @@ pub(super) fn code_server(address: Address, verify_timeout: Duration) -> CodeSer
         address,
         kind: CodeServerKind::Auto,
         verify_timeout,
+        python: None,
     })
 }
