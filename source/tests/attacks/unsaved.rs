@@ -89,7 +89,8 @@ async fn a_rollback_whose_freeze_is_not_saved_publishes_nothing() {
     break_register(&host);
     let rollback = Call::Rollback {
         volume: None,
-        to: None,
+        // Named, since the source may not have heard yet that r2 is live.
+        to: Some("r1".parse().unwrap()),
         message: Text::default(),
         wait: false,
     };
