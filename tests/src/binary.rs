@@ -7,15 +7,24 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::Uplink;
+
 static CODEVOL: OnceLock<PathBuf> = OnceLock::new();
 
 /// Returns a command that runs `codevol`, as a plain user, with nothing of this environment but
-/// what finds programs.
-pub(crate) fn codevol(home: &Path) -> Command {
-    let mut command = Command::new(CODEVOL.get_or_init(build));
+/// what finds programs; on a host of its own, or on this one.
+pub(crate) fn codevol(home: &Path, uplink: Option<&Uplink>) -> Command {
+    let program = CODEVOL.get_or_init(build);
+    let mut command = match uplink {
+        Some(uplink) => uplink.command(program.as_os_str()),
+        None => {
+            let mut command = Command::new(program);
+            crate::user::as_plain(&mut command);
+            command
+        }
+    };
     clear(&mut command, home);
     command.env("RUST_BACKTRACE", "1");
-    crate::user::as_plain(&mut command);
     command
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::binary::codevol;
 use crate::place::Place;
-use crate::{Ended, FleetStatus, Process, wait_for};
+use crate::{Ended, FleetStatus, Network, Process, Uplink, wait_for};
 
 /// A host with a daemon.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct Host {
     process: Option<Process>,
     folder: PathBuf,
     env: Vec<(String, String)>,
+    uplink: Option<Uplink>,
     place: Arc<Place>,
 }
 
@@ -28,8 +29,24 @@ impl Host {
             process: None,
             folder: place.folder(name),
             env: Vec::new(),
+            uplink: None,
             place: Arc::clone(place),
         }
+    }
+
+    /// Connects it to a network, where it is a host of its own from now on.
+    pub fn connect(&mut self, network: &Arc<Network>) {
+        self.uplink = Some(Uplink::new(network, &self.place, &self.name));
+    }
+
+    /// Returns its place on its network.
+    ///
+    /// # Panics
+    /// When it was not connected to one.
+    #[must_use]
+    pub fn uplink(&self) -> &Uplink {
+        let uplink = self.uplink.as_ref();
+        uplink.expect("the host is connected to a network")
     }
 
     /// Sets a value of its configuration, as `VOLUME__0__KEEP`.
@@ -85,7 +102,7 @@ impl Host {
     /// Returns a command that runs `codevol` with this host's configuration.
     #[must_use]
     pub fn command(&self) -> Command {
-        let mut command = codevol(&self.folder);
+        let mut command = codevol(&self.folder, self.uplink.as_ref());
         let env = self.env.iter().map(|(key, value)| (key, value));
         command.envs(env).arg("-C").arg(self.file());
         command

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::place::{Place, save};
-use crate::{FleetStatus, Host, wait_for};
+use crate::{FleetStatus, Host, Network, wait_for};
 
 /// A source host.
 #[derive(Debug)]
@@ -48,10 +48,23 @@ impl Source {
     #[must_use]
     pub fn init_of(place: &Arc<Place>, tree: &str) -> Self {
         let source = Self::new(place, tree);
-        let tree = source.tree.to_str().expect("the path is text");
-        let init = ["init", tree, "--volume", "pipes", "--listen", "127.0.0.1:0"];
-        source.run(&init).succeeds();
+        source.run_init("127.0.0.1:0");
         source
+    }
+
+    /// Makes a source of the place's folder `tree`, on a host of a network, without starting it.
+    #[must_use]
+    pub fn init_on(place: &Arc<Place>, network: &Arc<Network>) -> Self {
+        let mut source = Self::new(place, "tree");
+        source.connect(network);
+        source.run_init(&format!("{}:7443", source.uplink().address()));
+        source
+    }
+
+    fn run_init(&self, listen: &str) {
+        let tree = self.tree.to_str().expect("the path is text");
+        let init = ["init", tree, "--volume", "pipes", "--listen", listen];
+        self.run(&init).succeeds();
     }
 
     /// Starts the daemon, and waits until it has scanned its tree.

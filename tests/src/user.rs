@@ -9,7 +9,7 @@ use rustix::fs::{Gid, Uid, chown};
 use rustix::process::geteuid;
 
 /// `nobody`.
-const PLAIN: u32 = 65_534;
+pub(crate) const PLAIN: u32 = 65_534;
 
 /// Makes a command run as the daemons' user.
 pub(crate) fn as_plain(command: &mut Command) {

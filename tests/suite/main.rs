@@ -15,6 +15,7 @@ mod history;
 mod joining;
 mod large;
 mod metrics;
+mod partition;
 mod publishing;
 mod recovery;
 mod reloading;
