@@ -72,6 +72,17 @@ pub enum JournalError {
     Encode(#[from] serde_json::Error),
 }
 
+impl JournalError {
+    /// Whether the same may succeed when it is tried again, perhaps after its cause is gone.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Dir(error) => error.errno().is_some(),
+            Self::Bad(_) | Self::Encode(_) => false,
+        }
+    }
+}
+
 impl Journal {
     /// Opens the journal of a directory, or begins one. A last line that was cut short, which nobody
     /// was told of, is removed.
