@@ -310,7 +310,9 @@ impl DriftTask {
     }
 
     async fn answered(&mut self, answered: Answered) {
-        self.standing.current(answered.flipped);
+        if let Some(flipped) = answered.flipped {
+            self.standing.current(flipped);
+        }
         for (of, found) in &answered.releases {
             self.looked_at((*of, answered.began), found);
         }

@@ -59,7 +59,7 @@ pub(super) fn compare(wants: &Wants, installed: &Installed) -> Compared {
     }
     if installed.unread > 0 {
         let (count, python) = (installed.unread, installed.python.display());
-        let what = format!("{count} installed packages of `{python}` say no name or version");
+        let what = format!("{count} of what is installed for `{python}` cannot be read");
         compared.unjudged.push(what);
     }
     compared

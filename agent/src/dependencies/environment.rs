@@ -25,7 +25,7 @@ pub(super) struct Installed {
     pub(super) modules: BTreeSet<String>,
     /// Those of the standard library; nothing where that is not found.
     pub(super) standard: Option<BTreeSet<String>>,
-    /// How many records say no name or version.
+    /// How many records and folders say nothing.
     pub(super) unread: usize,
 }
 
@@ -62,8 +62,11 @@ impl Kept {
         }
         let added = std::mem::take(&mut gathered.added);
         for folder in &added {
-            // A folder that is gone gives nothing.
-            gathered.modules_of(folder).unwrap_or_default();
+            match gathered.modules_of(folder) {
+                // A folder that is gone gives nothing.
+                Err(error) if !error.is_not_found() => gathered.unread += 1,
+                Ok(()) | Err(_) => {}
+            }
         }
         stamps.extend(self::stamps(added));
         if stamps.iter().any(|(_, stamp)| is_racy(stamp, began)) {
@@ -187,6 +190,7 @@ impl Gathered {
         if is_editable(path) {
             // What it gives is found by code of its own, and not by a name in this folder.
             self.modules.insert(name.as_str().replace('-', "_"));
+            // Not each of them has that list.
             let listed = beginning(&path.join("top_level.txt"), RECORD_BYTES_MAX);
             let listed = listed.unwrap_or_default();
             let listed = listed.lines().map(str::trim).filter(|l| !l.is_empty());

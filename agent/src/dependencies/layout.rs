@@ -51,6 +51,13 @@ pub(super) enum Unreadable {
     TooMuch(PathBuf),
 }
 
+impl Unreadable {
+    /// Whether there is nothing at that path.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 const CONFIG: &str = "pyvenv.cfg";
 const CONFIG_BYTES_MAX: u64 = 64 << 10;
 const ENTRIES_MAX: usize = 50_000;

@@ -33,7 +33,8 @@ const TAKE_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Answered {
     pub(super) began: Tick,
-    pub(super) flipped: bool,
+    /// Whether `current` was flipped, where that was looked at.
+    pub(super) flipped: Option<bool>,
     pub(super) releases: Vec<((ReleaseId, Seq), Found)>,
 }
 
@@ -54,7 +55,7 @@ impl DriftTask {
         self.answers.spawn(async move {
             let mut answered = Answered {
                 began,
-                flipped: lock(&root).is_flipped().unwrap_or_default(),
+                flipped: None,
                 releases: Vec::new(),
             };
             if busy {

@@ -72,8 +72,8 @@ pub(super) fn put_back(
 /// What a look that somebody asked for found.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// Whether `current` was flipped.
-    pub(super) flipped: bool,
+    /// Whether `current` was flipped, where that was looked at.
+    pub(super) flipped: Option<bool>,
     /// Each release that was looked at whole.
     pub(super) releases: Vec<((ReleaseId, Seq), Found)>,
     /// The answer; what the code servers loaded is not in it yet.
@@ -88,7 +88,7 @@ pub(super) fn asked(
 ) -> Asked {
     let began = Instant::now();
     let mut asked = Asked {
-        flipped: false,
+        flipped: None,
         releases: Vec::new(),
         looked: Looked {
             active: None,
@@ -108,7 +108,7 @@ pub(super) fn asked(
         (active(&root), root.is_flipped())
     };
     let looked = flipped.and_then(|flipped| {
-        asked.flipped = flipped;
+        asked.flipped = Some(flipped);
         standing.current(flipped);
         let mut seen = Seen::default();
         for look in looks {
