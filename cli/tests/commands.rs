@@ -593,7 +593,7 @@ fn health_tells_ready_from_not_ready_and_from_absent() {
 #[test]
 fn what_is_done_is_a_sentence_or_a_document() {
     let done = Reply::Done(text("volume `pipes` is frozen"));
-    let host = Host::answering(vec![vec![done.clone()], vec![done.clone()], vec![done]]);
+    let host = Host::answering(vec![vec![done]; 4]);
     assert_snapshot!(host.codevol(&["freeze", "-m", "release day"]), @"
     volume `pipes` is frozen
     --- 0
@@ -602,6 +602,7 @@ fn what_is_done_is_a_sentence_or_a_document() {
     {"schema":"codevol.done/1","message":"volume `pipes` is frozen"}
     --- 0
     "#);
+    host.codevol(&["thaw", "-m", "released"]);
     host.codevol(&["node", "rm", "dag-01", "-y"]);
     let calls = [
         Call::Freeze {
@@ -610,6 +611,11 @@ fn what_is_done_is_a_sentence_or_a_document() {
         },
         Call::Thaw {
             volume: "pipes".parse().ok(),
+            message: text(""),
+        },
+        Call::Thaw {
+            volume: None,
+            message: text("released"),
         },
         Call::RemoveNode {
             name: "dag-01".parse().unwrap(),

@@ -72,6 +72,8 @@ pub enum Call {
     Thaw {
         /// The volume.
         volume: Option<VolumeName>,
+        /// Why.
+        message: Text,
     },
     /// Rolls a quarantined release out once more, and follows it.
     Retry {

@@ -74,6 +74,15 @@ impl Line {
         self
     }
 
+    /// Says why, in the words of whoever asked, who may have said nothing.
+    #[must_use]
+    pub fn why(self, message: &Text) -> Self {
+        if message.is_empty() {
+            return self;
+        }
+        self.detail(message.as_str())
+    }
+
     /// Returns the event to record.
     #[must_use]
     pub fn event(self) -> Event {

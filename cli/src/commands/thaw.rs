@@ -3,6 +3,7 @@
 use codevol_protocol::call::Call;
 use codevol_protocol::name::VolumeName;
 
+use crate::commands::push::message;
 use crate::commands::{Context, done};
 use crate::config::Role;
 use crate::control::Control;
@@ -12,6 +13,9 @@ use crate::exit::ExitStatus;
 /// The arguments of `thaw`.
 #[derive(Debug, clap::Args)]
 pub struct ThawArgs {
+    /// Why
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    pub message: String,
     /// The volume, where the source has several
     #[arg(long, value_name = "NAME")]
     pub volume: Option<VolumeName>,
@@ -23,6 +27,9 @@ pub struct ThawArgs {
 /// The source does not run, or has no such volume.
 pub fn run(args: &ThawArgs, context: &Context) -> Result<ExitStatus, CommandError> {
     let control = Control::new(&context.load(Some(Role::Source))?)?;
-    let volume = args.volume.clone();
-    done(&control, &Call::Thaw { volume }, context)
+    let call = Call::Thaw {
+        volume: args.volume.clone(),
+        message: message(&args.message)?,
+    };
+    done(&control, &call, context)
 }

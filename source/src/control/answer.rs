@@ -8,7 +8,6 @@ use codevol_protocol::chain::Chain;
 use codevol_protocol::evidence::Evidence;
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::Seq;
-use codevol_protocol::rollout::Frozen;
 use codevol_protocol::status::{Event, EventKind, Outcome, STATUS_SCHEMA, Status};
 use codevol_transport::{Caller, FrameError, FrameWriter};
 use tokio::net::unix::OwnedWriteHalf;
@@ -18,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::warn;
 
 use super::Desk;
-use crate::bus::{Notice, now};
+use crate::bus::Notice;
 use crate::history::Published;
 use crate::lines;
 use crate::publish::ROLLOUT_TIMEOUT_MS;
@@ -109,27 +108,8 @@ impl Desk {
                     volume.log(usize::try_from(count).unwrap_or(usize::MAX)),
                 ))
             }
-            Call::Freeze { volume, message } => {
-                let (name, volume) = self.volume(volume)?;
-                let why = if message.is_empty() {
-                    Text::cut("frozen by hand")
-                } else {
-                    message
-                };
-                let frozen = Frozen {
-                    why,
-                    by: author,
-                    at: now(),
-                    by_rollback: false,
-                };
-                volume.fleet.freeze(frozen).await.ok_or_else(stopping)?;
-                Ok(Reply::Done(Text::cut(format!("volume `{name}` is frozen"))))
-            }
-            Call::Thaw { volume } => {
-                let (name, volume) = self.volume(volume)?;
-                volume.fleet.thaw(author).await.ok_or_else(stopping)?;
-                Ok(Reply::Done(Text::cut(format!("volume `{name}` is thawed"))))
-            }
+            Call::Freeze { volume, message } => self.freeze(volume, message, author).await,
+            Call::Thaw { volume, message } => self.thaw(volume, message, author).await,
             Call::Ignored { volume, why } => {
                 let (_, volume) = self.volume(volume)?;
                 Ok(Reply::Ignored(volume.publisher.ignored(why).await?))

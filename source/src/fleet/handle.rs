@@ -101,6 +101,7 @@ pub(super) enum Input {
     },
     Thaw {
         by: Text,
+        why: Text,
         done: oneshot::Sender<()>,
     },
     Retry {
@@ -226,8 +227,8 @@ impl FleetHandle {
     }
 
     /// Thaws the volume; durable when this returns.
-    pub async fn thaw(&self, by: Text) -> Option<()> {
-        self.ask(|done| Input::Thaw { by, done }).await
+    pub async fn thaw(&self, by: Text, why: Text) -> Option<()> {
+        self.ask(|done| Input::Thaw { by, why, done }).await
     }
 
     /// Takes a release out of quarantine and rolls it out.

@@ -221,9 +221,9 @@ impl FleetTask {
                 self.machine.handle(Event::Freeze(frozen), Instant::now());
                 return Some(done);
             }
-            Input::Thaw { by, done } => {
+            Input::Thaw { by, why, done } => {
                 let line = Line::new(action::THAW).volume(&self.volume).actor(&by);
-                self.journal.record(line.event());
+                self.journal.record(line.why(&why).event());
                 self.machine.handle(Event::Thaw, Instant::now());
                 return Some(done);
             }

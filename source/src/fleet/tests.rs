@@ -222,7 +222,13 @@ async fn a_freeze_or_a_thaw_that_is_not_saved_is_not_confirmed() {
     let mut bench = Bench::begin().await;
     bench.fleet.freeze(frozen()).await.unwrap();
     bench.break_register();
-    assert!(bench.fleet.thaw(Text::cut("alice")).await.is_none());
+    assert!(
+        bench
+            .fleet
+            .thaw(Text::cut("alice"), Text::default())
+            .await
+            .is_none()
+    );
     bench.last_orders().await;
 
     let mut bench = Bench::begin().await;

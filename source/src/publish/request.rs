@@ -136,7 +136,7 @@ impl PublisherTask {
             );
         }
         if push.thaw {
-            self.fleet.thaw(author.clone()).await.ok_or_else(stopping)?;
+            self.lift_freeze(&push, &author).await?;
         }
         if unchanged {
             let release = base.ok_or_else(|| refused("empty", "the tree is empty"))?;
@@ -161,6 +161,11 @@ impl PublisherTask {
             .map_err(|error| failed(&error))?;
         plan.release = Some(self.shown(&release));
         Ok(plan)
+    }
+
+    async fn lift_freeze(&self, push: &Push, author: &Text) -> Result<(), CallFailure> {
+        let thawed = self.fleet.thaw(author.clone(), push.message.clone());
+        thawed.await.ok_or_else(stopping)
     }
 
     /// Returns when what a push publishes was written, as far as that was seen. Where nothing was saved
