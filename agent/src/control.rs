@@ -19,16 +19,19 @@ use codevol_protocol::status::{
     CodeServerStatus, LinkState, NodeError, NodeState, NodeStatus, ReleaseStatus, STATUS_SCHEMA,
     SourceLink, Status, VolumeStatus,
 };
-use codevol_transport::{Caller, FrameError, FrameWriter};
+use codevol_transport::{Caller, Changes, FrameError, FrameWriter};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::drift::{Asker, DriftOrder};
 use crate::link::{LinkView, Linked};
 use crate::metrics::AgentMetrics;
 use crate::task::{Order, Standing, now};
 use crate::volume::Held;
+
+type Writer = FrameWriter<OwnedWriteHalf>;
 
 /// How many words of a look may wait for a caller.
 const WORDS_MAX: usize = 8;
@@ -48,8 +51,12 @@ pub struct Desk {
     pub link: watch::Receiver<LinkView>,
     /// What was counted.
     pub metrics: Arc<AgentMetrics>,
+    /// What tells that something has changed.
+    pub changes: Changes,
     /// Our build, for people.
     pub build: Text,
+    /// What ends the answers.
+    pub shutdown: CancellationToken,
 }
 
 impl Desk {
@@ -58,15 +65,36 @@ impl Desk {
     /// # Errors
     /// When the caller does not take the answer.
     pub async fn answer(self, call: Call, mut caller: Caller) -> Result<(), FrameError> {
-        let reply = match &call {
-            Call::Verify { volume, deep } => {
-                self.verify(volume.as_ref(), *deep, &mut caller.writer)
-                    .await
-            }
-            call => self.reply(call).await,
+        let writer = &mut caller.writer;
+        let replied = tokio::select! {
+            // What was asked of a volume's task is done or not, as its state on disk says.
+            () = self.shutdown.cancelled() => Err(stopping()),
+            replied = self.answer_to(&call, writer) => replied,
         };
-        let reply = reply.unwrap_or_else(Reply::Failed);
-        caller.writer.write(&reply).await
+        let reply = replied.unwrap_or_else(Reply::Failed);
+        writer.write(&reply).await
+    }
+
+    async fn answer_to(&self, call: &Call, writer: &mut Writer) -> Result<Reply, CallFailure> {
+        match call {
+            Call::Verify { volume, deep } => self.verify(volume.as_ref(), *deep, writer).await,
+            Call::Watch => self.watch(writer).await,
+            call => self.reply(call).await,
+        }
+    }
+
+    /// Tells how this node stands, and again whenever that has changed. It ends with the caller.
+    async fn watch(&self, writer: &mut Writer) -> Result<Reply, CallFailure> {
+        let mut following = self.changes.follow();
+        loop {
+            if let Some(news) = following.news(self.status().await?) {
+                writer.write(&news).await.map_err(|_gone| stopping())?;
+            }
+            while !following.has_changed().await {
+                let unchanged = writer.write(&Reply::Unchanged).await;
+                unchanged.map_err(|_gone| stopping())?;
+            }
+        }
     }
 
     /// Looks at this node's own disk, and tells how far that is.
@@ -74,9 +102,8 @@ impl Desk {
         &self,
         named: Option<&VolumeName>,
         deep: bool,
-        writer: &mut FrameWriter<OwnedWriteHalf>,
+        writer: &mut Writer,
     ) -> Result<Reply, CallFailure> {
-        let stopping = || unavailable("stopping", "the agent is stopping");
         let (name, linked) = self.named(named)?;
         let depth = if deep { Depth::Held } else { Depth::Active };
         let (words, mut said) = mpsc::channel(WORDS_MAX);
@@ -127,7 +154,7 @@ impl Desk {
     async fn reply(&self, call: &Call) -> Result<Reply, CallFailure> {
         match call {
             Call::Health { ready } => self.health(*ready).await,
-            Call::Status => self.status().await,
+            Call::Status => Ok(Reply::Status(Box::new(self.status().await?))),
             Call::Invite { .. }
             | Call::Nodes
             | Call::RemoveNode { .. }
@@ -143,6 +170,7 @@ impl Desk {
             | Call::Diff { .. }
             | Call::Verify { .. }
             | Call::NodeDiff { .. }
+            | Call::Watch
             | Call::Ping { .. } => Err(CallFailure::new(
                 FailureSort::Usage,
                 "role",
@@ -166,14 +194,14 @@ impl Desk {
         Ok(Reply::Healthy)
     }
 
-    async fn status(&self) -> Result<Reply, CallFailure> {
+    async fn status(&self) -> Result<Status, CallFailure> {
         let mut volumes = Vec::new();
         let link = self.link.borrow().clone();
         for linked in self.volumes.values() {
             let standing = inspect(linked).await?;
             volumes.push(self.volume(linked, &standing, link.state));
         }
-        Ok(Reply::Status(Box::new(Status {
+        Ok(Status {
             schema: Text::cut(STATUS_SCHEMA),
             fleet: self.fleet,
             listen: None,
@@ -182,7 +210,7 @@ impl Desk {
                 state: link.state,
             }),
             volumes,
-        })))
+        })
     }
 
     fn volume(&self, linked: &Linked, standing: &Standing, link: LinkState) -> VolumeStatus {
@@ -291,14 +319,11 @@ fn unavailable(kind: &str, message: &str) -> CallFailure {
     CallFailure::new(FailureSort::Unavailable, kind, message)
 }
 
+fn stopping() -> CallFailure {
+    unavailable("stopping", "the agent is stopping")
+}
+
 async fn inspect(linked: &Linked) -> Result<Standing, CallFailure> {
-    let stopping = || {
-        CallFailure::new(
-            FailureSort::Unavailable,
-            "stopping",
-            "the agent is stopping",
-        )
-    };
     let (reply, standing) = oneshot::channel();
     let sent = linked.orders.send(Order::Inspect(reply)).await;
     sent.map_err(|_closed| stopping())?;

@@ -12,7 +12,7 @@ use codevol_protocol::status::LinkState;
 use codevol_store::register::Register;
 use codevol_store::state::StateError;
 use codevol_store::state_dir::{StateDir, StateDirError};
-use codevol_transport::{ControlError, ControlListener};
+use codevol_transport::{Changes, ControlError, ControlListener};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -104,10 +104,11 @@ impl Daemon {
         let identity = Identity::open(&config.state_dir)?;
         let speaker = Speaker::default();
         let metrics = Arc::new(AgentMetrics::default());
+        let changes = Changes::default();
         let mut linked = BTreeMap::new();
         let mut tasks = Vec::new();
         for volume in &config.volumes {
-            let (task, link) = open(&config, volume, (&state, &speaker, &metrics))?;
+            let (task, link) = open(&config, volume, (&state, &speaker, (&metrics, &changes)))?;
             tasks.push(task);
             linked.insert(volume.name.clone(), link);
         }
@@ -122,12 +123,15 @@ impl Daemon {
             info!(address = %listener.address(), "metrics are served");
         }
         let enrolment = identity.enrolment.get();
+        let shutdown = CancellationToken::new();
         let desk = Desk {
             fleet: enrolment.fleet,
             node: enrolment.node.clone(),
             volumes: Arc::new(linked.clone()),
             link: seen,
             metrics: metrics.clone(),
+            changes: changes.clone(),
+            shutdown: shutdown.clone(),
             build: Text::cut(build),
         };
         let link = LinkTask {
@@ -139,8 +143,8 @@ impl Daemon {
             journal: state.journal().clone(),
             view,
             metrics,
+            changes,
         };
-        let shutdown = CancellationToken::new();
         Ok(Self {
             control,
             metrics: listener,
@@ -208,7 +212,7 @@ impl Daemon {
 fn open(
     config: &AgentConfig,
     volume: &VolumeConfig,
-    (state, speaker, metrics): (&StateDir, &Speaker, &Arc<AgentMetrics>),
+    (state, speaker, (metrics, changes)): (&StateDir, &Speaker, (&Arc<AgentMetrics>, &Changes)),
 ) -> Result<((VolumeTask, DriftTask), Linked), StartError> {
     let name = volume.name.clone();
     let opened = Root::open(&volume.root, &config.state_dir, &name, volume.keep);
@@ -241,6 +245,7 @@ fn open(
         speaker: speaker.clone(),
         journal: journal.clone(),
         metrics: metrics.clone(),
+        changes: changes.clone(),
     });
     let (drifting, drift) = DriftTask::new(DriftParts {
         volume: name.clone(),
@@ -251,6 +256,7 @@ fn open(
         orders: orders.clone(),
         speaker: speaker.clone(),
         journal: journal.clone(),
+        changes: changes.clone(),
     });
     let receiver = Receiver {
         volume: name,

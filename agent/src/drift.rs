@@ -33,6 +33,7 @@ use codevol_protocol::story::{action, outcome};
 use codevol_store::dir::DirError;
 use codevol_store::journal::Event;
 use codevol_store::recorder::Recorder;
+use codevol_transport::Changes;
 use tokio::sync::{mpsc, watch as watched};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -83,6 +84,8 @@ pub struct DriftParts {
     pub speaker: Speaker,
     /// The journal.
     pub journal: Recorder,
+    /// Whom to tell when something has changed.
+    pub changes: Changes,
 }
 
 /// The task: [`Self::run`] it.
@@ -367,6 +370,7 @@ impl DriftTask {
             }
             self.told = list;
             self.view.send_replace(drifted);
+            self.parts.changes.tell();
             self.tell(restored).await;
         }
         self.plan_to_put_back();

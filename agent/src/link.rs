@@ -15,8 +15,8 @@ use codevol_protocol::violation::Violation;
 use codevol_store::journal::Event;
 use codevol_store::recorder::Recorder;
 use codevol_transport::{
-    Alpn, Backoff, CloseCode, CloseReason, DialError, Dialer, FrameError, Link, LinkReader,
-    LinkWriter,
+    Alpn, Backoff, Changes, CloseCode, CloseReason, DialError, Dialer, FrameError, Link,
+    LinkReader, LinkWriter,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -79,6 +79,8 @@ pub struct LinkTask {
     pub view: watch::Sender<LinkView>,
     /// Where bytes are counted.
     pub metrics: Arc<AgentMetrics>,
+    /// Whom to tell when something has changed.
+    pub changes: Changes,
 }
 
 /// Why a link ended.
@@ -202,6 +204,7 @@ impl LinkTask {
             address: address.to_owned(),
             state,
         });
+        self.changes.tell();
     }
 
     async fn link(

@@ -30,6 +30,7 @@ use codevol_protocol::release::{Seq, UnixMillis};
 use codevol_store::journal::Event;
 use codevol_store::recorder::Recorder;
 use codevol_store::register::Register;
+use codevol_transport::Changes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,18 @@ pub enum Order {
     Restored,
 }
 
+impl Order {
+    /// Whether it may change how the volume stands: a question does not.
+    const fn is_news(&self) -> bool {
+        match self {
+            Self::Describe(_) | Self::Inspect(_) | Self::Look(_) => false,
+            Self::Activate(_) | Self::Return(_) | Self::Live(_) | Self::Tidy | Self::Restored => {
+                true
+            }
+        }
+    }
+}
+
 /// How a volume stands on this node.
 #[derive(Debug, Clone)]
 pub struct Standing {
@@ -109,6 +122,8 @@ pub struct VolumeParts {
     pub journal: Recorder,
     /// Where it is counted and timed.
     pub metrics: Arc<AgentMetrics>,
+    /// Whom to tell when something has changed.
+    pub changes: Changes,
 }
 
 /// The task: [`Self::run`] it.
@@ -123,6 +138,7 @@ pub struct VolumeTask {
     speaker: Speaker,
     journal: Recorder,
     metrics: Arc<AgentMetrics>,
+    changes: Changes,
     flip: u64,
     live: Option<(Seq, ReleaseId)>,
     verification: Option<Verification>,
@@ -150,6 +166,7 @@ impl VolumeTask {
             speaker: parts.speaker,
             journal: parts.journal,
             metrics: parts.metrics,
+            changes: parts.changes,
             flip: 0,
             live: None,
             verification: None,
@@ -174,7 +191,13 @@ impl VolumeTask {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 order = self.inbox.recv() => match order {
-                    Some(order) => self.obey(order).await,
+                    Some(order) => {
+                        let is_news = order.is_news();
+                        self.obey(order).await;
+                        if is_news {
+                            self.changes.tell();
+                        }
+                    }
                     None => break,
                 },
                 () = self.tidying.due() => self.tidy(),
@@ -185,6 +208,7 @@ impl VolumeTask {
                         self.found((release, purpose), verification, proven).await;
                     }
                     self.look_at_dependencies().await;
+                    self.changes.tell();
                 }
             }
         }

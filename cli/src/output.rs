@@ -3,6 +3,7 @@
 //! is set or no terminal listens. Remote strings come through [`Printable`] before they get here.
 
 mod ask;
+pub mod live;
 pub mod progress;
 pub mod table;
 pub mod units;
@@ -15,6 +16,7 @@ use codevol_protocol::name::Printable;
 use serde::Serialize;
 
 use crate::error::CommandError;
+use crate::output::live::Live;
 use crate::output::progress::Progress;
 
 const WARNING: Style = AnsiColor::Yellow.on_default().bold();
@@ -64,14 +66,38 @@ impl Printer {
         written(writeln!(anstream::stdout().lock(), "{text}"))
     }
 
+    /// Prints as [`Self::line`], and says whether anybody still reads: what goes on until it is told to
+    /// stop has to know.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn line_to_reader(&self, text: impl Display) -> Result<bool, CommandError> {
+        match writeln!(anstream::stdout().lock(), "{text}") {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            printed => written(printed).map(|()| true),
+        }
+    }
+
+    /// Returns what redraws a screen on standard output; nothing where no person looks at a terminal.
+    #[must_use]
+    pub fn live(&self) -> Option<Live> {
+        (!self.json && io::stdout().is_terminal()).then(Live::default)
+    }
+
     /// Prints one JSON document, or one event, on a line of its own.
     ///
     /// # Errors
     /// Standard output cannot be written. A reader that has gone away is no error.
     pub fn json(&self, document: &impl Serialize) -> Result<(), CommandError> {
-        let text = serde_json::to_string(document)
-            .map_err(|error| CommandError::failed("cannot print a document").because(&error))?;
-        self.line(text)
+        self.line(to_text(document)?)
+    }
+
+    /// Prints as [`Self::json`], and says whether anybody still reads.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn json_to_reader(&self, document: &impl Serialize) -> Result<bool, CommandError> {
+        self.line_to_reader(to_text(document)?)
     }
 
     /// Says something in passing, to a person only.
@@ -152,6 +178,11 @@ impl Printer {
     fn say(&self, text: impl Display) {
         ignored(writeln!(anstream::stderr().lock(), "{text}"));
     }
+}
+
+fn to_text(document: &impl Serialize) -> Result<String, CommandError> {
+    serde_json::to_string(document)
+        .map_err(|error| CommandError::failed("cannot print a document").because(&error))
 }
 
 /// A reader that has gone away wants no more: that is its right.

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which may panic")]
 
+#[path = "commands/control.rs"]
+mod control;
 #[path = "commands/history.rs"]
 mod history;
 

@@ -133,6 +133,8 @@ pub enum Call {
         /// The node.
         node: NodeName,
     },
+    /// The state of everything, and again each time that it has changed, until the caller hangs up.
+    Watch,
 }
 
 /// A request to publish.
@@ -193,6 +195,8 @@ pub enum Reply {
     Verified(Box<Verified>),
     /// A node has answered.
     Pong(Pong),
+    /// Nothing has changed since it was told last; more follows.
+    Unchanged,
 }
 
 /// A node's answer to a ping.

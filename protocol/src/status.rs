@@ -31,6 +31,24 @@ pub struct Status {
     pub volumes: Vec<VolumeStatus>,
 }
 
+impl Status {
+    /// Whether it says the same as another one. That who is connected was heard a moment later is no
+    /// change.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.timeless() == other.timeless()
+    }
+
+    fn timeless(&self) -> Self {
+        let mut status = self.clone();
+        let nodes = status.volumes.iter_mut().flat_map(|v| &mut v.nodes);
+        for node in nodes.filter(|node| node.state.is_connected()) {
+            node.last_seen_at = None;
+        }
+        status
+    }
+}
+
 /// How an agent stands with its source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceLink {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use codevol_protocol::id::FleetId;
 use codevol_protocol::name::{Text, VolumeName};
-use codevol_transport::Traffic;
+use codevol_transport::{Changes, Traffic};
 use tokio_util::sync::CancellationToken;
 
 use crate::chronicle::Chronicle;
@@ -40,6 +40,8 @@ pub struct Desk {
     pub traffic: Traffic,
     /// How long each part of a release's way takes.
     pub phases: Arc<Phases>,
+    /// What tells that something has changed.
+    pub changes: Changes,
     /// Our build, for people.
     pub build: Text,
     /// What ends the answers.

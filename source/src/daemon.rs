@@ -12,7 +12,7 @@ use codevol_metrics::MetricsListener;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_store::state::StateError;
 use codevol_store::state_dir::{StateDir, StateDirError};
-use codevol_transport::{BindError, ControlError, ControlListener, Listener, Traffic};
+use codevol_transport::{BindError, Changes, ControlError, ControlListener, Listener, Traffic};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -202,7 +202,9 @@ fn start(
     let metrics = config.metrics.map(MetricsListener::bind).transpose()?;
 
     let phases = Arc::new(Phases::default());
-    let volumes = open_volumes(&config, (&state, &identity, &phases), (tasks, shutdown))?;
+    let changes = Changes::default();
+    let facts = (&state, &identity, (&phases, &changes));
+    let volumes = open_volumes(&config, facts, (tasks, shutdown))?;
     let volumes = Arc::new(volumes);
     let facts = DoorFacts {
         advertise: advertise(&config, listen),
@@ -221,6 +223,7 @@ fn start(
         listen: Text::cut(listen.to_string()),
         traffic: Traffic::default(),
         phases,
+        changes,
         build: Text::cut(build),
         shutdown: shutdown.clone(),
     };
@@ -250,7 +253,7 @@ fn start(
 /// Opens the volumes, and starts their tasks.
 fn open_volumes(
     config: &SourceConfig,
-    (state, identity, phases): (&StateDir, &Identity, &Arc<Phases>),
+    (state, identity, (phases, changes)): (&StateDir, &Identity, (&Arc<Phases>, &Changes)),
     (tasks, shutdown): (&TaskTracker, &CancellationToken),
 ) -> Result<BTreeMap<VolumeName, Volume>, StartError> {
     let enrolled: BTreeSet<NodeName> = identity.roster.get().members().keys().cloned().collect();
@@ -267,6 +270,7 @@ fn open_volumes(
             signer: &signer,
             trust: &identity.trust,
             phases,
+            changes,
         };
         let handles = opened.open(volume, enrolled.clone(), (tasks, shutdown))?;
         volumes.insert(volume.name.clone(), handles);

@@ -8,6 +8,7 @@
 )]
 
 mod away;
+mod control;
 mod demo;
 mod dependencies;
 mod drift;

@@ -21,6 +21,7 @@ pub mod listener;
 mod quic;
 mod tls;
 pub mod traffic;
+pub mod watch;
 
 pub use backoff::Backoff;
 pub use close::{CloseCode, CloseReason};
@@ -30,6 +31,7 @@ pub use frame::{FrameError, FrameReader, FrameWriter};
 pub use link::{Link, LinkReader, LinkWriter, PushWriter};
 pub use listener::{AcceptError, BindError, Listener, Peer, Pending};
 pub use traffic::{Carried, Counted, Traffic};
+pub use watch::Changes;
 
 use std::fmt;
 

@@ -5,17 +5,14 @@ use codevol_metrics::family::{
     RELOAD_FAILURES, SENT_BYTES, STORE_BYTES,
 };
 use codevol_metrics::{Exposition, Pages, process};
-use codevol_protocol::call::{CallFailure, Reply};
+use codevol_protocol::call::CallFailure;
 use codevol_protocol::status::{NodeStatus, Status};
 
 use super::Desk;
 
 impl Pages for Desk {
     async fn metrics(&self) -> Result<String, String> {
-        let told = self.status().await.map_err(message)?;
-        let Reply::Status(status) = told else {
-            return Err("the agent does not say how it stands".to_owned());
-        };
+        let status = self.status().await.map_err(message)?;
         let mut text = Exposition::default();
         let labels = [("version", self.build.as_str()), ("role", "agent")];
         text.family(&BUILD_INFO).count(&labels, 1);

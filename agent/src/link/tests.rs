@@ -12,7 +12,7 @@ use codevol_protocol::id::{FleetId, ReleaseId};
 use codevol_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use codevol_protocol::message::{Failure, Report, SourceHello, Step, VolumeHello};
 use codevol_store::state_dir::StateDir;
-use codevol_transport::FrameReader;
+use codevol_transport::{Changes, FrameReader};
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use tempfile::TempDir;
 
@@ -67,6 +67,7 @@ fn linked(
         orders: orders.clone(),
         speaker: speaker.clone(),
         journal: state.journal().clone(),
+        changes: Changes::default(),
     });
     let volume = VolumeConfig {
         name: pipes(),
@@ -147,6 +148,7 @@ impl Bench {
             journal: state.journal().clone(),
             view,
             metrics,
+            changes: Changes::default(),
         };
         let mut running = JoinSet::new();
         running.spawn(link.run(CancellationToken::new()));

@@ -55,13 +55,14 @@ impl VolumeTask {
             self.tidying.later();
             return;
         }
-        let (root, volume, speaker) =
-            (self.root.clone(), self.volume.clone(), self.speaker.clone());
+        let (root, volume) = (self.root.clone(), self.volume.clone());
+        let (speaker, changes) = (self.speaker.clone(), self.changes.clone());
         let wanted = self.live.map(|(_, live)| live).into_iter().collect();
         let handle = tokio::runtime::Handle::current();
         self.tidying.running.spawn_blocking(move || {
             prepare_spare(&root, &volume);
             if let Some(said) = collect(&root, &volume, &wanted) {
+                changes.tell();
                 handle.block_on(speaker.say(said));
             }
         });

@@ -1,4 +1,6 @@
-//! `codevol status`: what each server serves, on what evidence.
+//! `codevol status`: what each server serves, on what evidence; with `--watch` again and again.
+
+mod watch;
 
 use codevol_protocol::call::{Call, Reply};
 use codevol_protocol::status::Status;
@@ -11,17 +13,25 @@ use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::screens::{self, status};
 
-/// The arguments of `status`: none.
+/// The arguments of `status`.
 #[derive(Debug, clap::Args)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    /// Show it again each time that something changes, until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+}
 
 /// Asks this machine's daemon, and shows what it says.
 ///
 /// # Errors
 /// The daemon cannot be asked.
-pub fn run(_args: &StatusArgs, context: &Context) -> Result<ExitStatus, CommandError> {
+pub fn run(args: &StatusArgs, context: &Context) -> Result<ExitStatus, CommandError> {
     let loaded = context.load(None)?;
-    let status = ask(&Control::new(&loaded)?)?;
+    let control = Control::new(&loaded)?;
+    if args.watch {
+        return watch::run(&control, context);
+    }
+    let status = ask(&control)?;
     if context.printer.is_json() {
         context.printer.json(&status)?;
     } else {

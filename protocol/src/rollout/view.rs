@@ -33,6 +33,14 @@ pub enum NodeState {
     Failed,
 }
 
+impl NodeState {
+    /// Whether only a node that is connected can be so.
+    #[must_use]
+    pub const fn is_connected(self) -> bool {
+        !matches!(self, Self::Joining | Self::Offline)
+    }
+}
+
 impl fmt::Display for NodeState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

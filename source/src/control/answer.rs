@@ -74,6 +74,7 @@ impl Desk {
                 .await
             }
             Call::Verify { volume, deep } => self.verify(volume, deep, writer).await,
+            Call::Watch => self.watch(writer).await,
             other => self.answer_at_once(other, author).await,
         }
     }
@@ -81,7 +82,7 @@ impl Desk {
     async fn answer_at_once(&self, call: Call, author: Text) -> Result<Reply, CallFailure> {
         match call {
             Call::Health { ready } => self.health(ready),
-            Call::Status => self.status().await,
+            Call::Status => Ok(Reply::Status(Box::new(self.status().await?))),
             Call::Invite { name, ttl_s } => {
                 let invited = self
                     .door
@@ -122,9 +123,11 @@ impl Desk {
                 let found = self.node_diff(volume, &node).await?;
                 Ok(Reply::Diff(Box::new(found)))
             }
-            Call::Push(_) | Call::Rollback { .. } | Call::Retry { .. } | Call::Verify { .. } => {
-                Err(stopping())
-            }
+            Call::Push(_)
+            | Call::Rollback { .. }
+            | Call::Retry { .. }
+            | Call::Verify { .. }
+            | Call::Watch => Err(stopping()),
         }
     }
 
@@ -143,18 +146,32 @@ impl Desk {
         }
     }
 
-    async fn status(&self) -> Result<Reply, CallFailure> {
+    async fn status(&self) -> Result<Status, CallFailure> {
         let mut volumes = Vec::new();
         for volume in self.volumes.values() {
             volumes.push(volume.status().await.ok_or_else(stopping)?);
         }
-        Ok(Reply::Status(Box::new(Status {
+        Ok(Status {
             schema: Text::cut(STATUS_SCHEMA),
             fleet: self.fleet,
             listen: Some(self.listen.clone()),
             source: None,
             volumes,
-        })))
+        })
+    }
+
+    /// Tells how everything stands, and again whenever that has changed. It ends with the caller.
+    async fn watch(&self, writer: &mut Writer) -> Result<Reply, CallFailure> {
+        let mut following = self.changes.follow();
+        loop {
+            if let Some(news) = following.news(self.status().await?) {
+                writer.write(&news).await.map_err(|_gone| stopping())?;
+            }
+            while !following.has_changed().await {
+                let unchanged = writer.write(&Reply::Unchanged).await;
+                unchanged.map_err(|_gone| stopping())?;
+            }
+        }
     }
 
     async fn nodes(&self) -> Reply {

@@ -7,6 +7,7 @@ use codevol_protocol::name::NodeName;
 use codevol_protocol::trust::Trust;
 use codevol_store::register::Register;
 use codevol_store::state_dir::StateDir;
+use codevol_transport::Changes;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,7 @@ pub(super) struct Opened<'a> {
     pub(super) signer: &'a Signer,
     pub(super) trust: &'a Trust,
     pub(super) phases: &'a Arc<Phases>,
+    pub(super) changes: &'a Changes,
 }
 
 impl Opened<'_> {
@@ -67,6 +69,7 @@ impl Opened<'_> {
             policy: volume.rollout,
             failed: shutdown.clone(),
             metrics: metrics.clone(),
+            changes: self.changes.clone(),
         });
         let (publisher_task, publisher) = PublisherTask::new(PublisherParts {
             config: volume.clone(),
@@ -76,6 +79,7 @@ impl Opened<'_> {
             signer: self.signer.clone(),
             journal: self.state.journal().clone(),
             metrics: metrics.clone(),
+            changes: self.changes.clone(),
         })
         .map_err(|source| StartError::Tree {
             volume: name,

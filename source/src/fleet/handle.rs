@@ -127,6 +127,27 @@ pub(super) enum Input {
     },
 }
 
+impl Input {
+    /// Whether it may change how the volume stands: a question does not.
+    pub(super) const fn is_news(&self) -> bool {
+        match self {
+            Self::Status { .. }
+            | Self::Verify { .. }
+            | Self::Settled { .. }
+            | Self::Ping { .. } => false,
+            Self::Published { .. }
+            | Self::Online { .. }
+            | Self::Heard { .. }
+            | Self::Offline { .. }
+            | Self::Enrolled { .. }
+            | Self::Removed { .. }
+            | Self::Freeze { .. }
+            | Self::Thaw { .. }
+            | Self::Retry { .. } => true,
+        }
+    }
+}
+
 /// What others may see of the fleet at any time.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FleetView {

@@ -18,6 +18,7 @@ use codevol_protocol::status::EventKind;
 use codevol_protocol::story::action;
 use codevol_store::recorder::Recorder;
 use codevol_store::register::Register;
+use codevol_transport::Changes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +53,8 @@ pub struct FleetParts {
     pub failed: CancellationToken,
     /// Where rollouts are counted.
     pub metrics: Arc<VolumeMetrics>,
+    /// Whom to tell when something has changed.
+    pub changes: Changes,
 }
 
 /// The task: [`Self::run`] it.
@@ -71,6 +74,7 @@ pub struct FleetTask {
     /// What nodes were asked.
     pub(super) questions: Questions,
     pub(super) metrics: Arc<VolumeMetrics>,
+    changes: Changes,
 }
 
 impl FleetTask {
@@ -87,6 +91,7 @@ impl FleetTask {
             policy,
             failed,
             metrics,
+            changes,
         } = parts;
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let nodes = enrolled
@@ -115,6 +120,7 @@ impl FleetTask {
             view,
             questions: Questions::default(),
             metrics,
+            changes,
         };
         task.show();
         (task, handle)
@@ -155,19 +161,25 @@ impl FleetTask {
                     None => std::future::pending().await,
                 }
             };
-            let mut done = None;
+            let (mut done, mut is_news) = (None, true);
             // Cancel-safe: each arm loses nothing when dropped.
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = due => self.machine.handle_timeout(Instant::now()),
                 input = self.inbox.recv() => match input {
-                    Some(input) => done = self.take(input).await,
+                    Some(input) => {
+                        is_news = input.is_news();
+                        done = self.take(input).await;
+                    }
                     None => break,
                 },
             }
             // Not durable, not done: whoever asked is told that the daemon stops.
             if !self.carry_out().await {
                 return;
+            }
+            if is_news {
+                self.changes.tell();
             }
             if let Some(done) = done {
                 done.send(()).unwrap_or_default();

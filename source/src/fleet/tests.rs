@@ -19,6 +19,7 @@ use codevol_store::journal::Journal;
 use codevol_store::landing::Landing;
 use codevol_store::recorder::Recorder;
 use codevol_store::register::Register;
+use codevol_transport::Changes;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -95,6 +96,7 @@ impl Bench {
             policy: Policy::default(),
             failed: failed.clone(),
             metrics: Arc::new(VolumeMetrics::new(Arc::default(), temp.path().to_owned())),
+            changes: Changes::default(),
         });
         let mut tasks = JoinSet::new();
         // Sessions go on while the daemon stops: what is ordered is seen here.

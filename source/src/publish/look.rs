@@ -159,6 +159,7 @@ impl PublisherTask {
             skipped,
             watch,
         });
+        self.changes.tell();
     }
 
     pub(super) fn show_unsure(&self) {
@@ -167,6 +168,7 @@ impl PublisherTask {
                 watch.state = WatchState::Unsure;
             }
         });
+        self.changes.tell();
     }
 
     /// Shows that the tree is not published, and why, until a look at it succeeds.
@@ -176,6 +178,7 @@ impl PublisherTask {
             watch.state = WatchState::Unsure;
             watch.advice = Some(Text::cut(why));
         });
+        self.changes.tell();
     }
 }
 

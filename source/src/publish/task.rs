@@ -8,6 +8,7 @@ use codevol_protocol::chain::Chain;
 use codevol_protocol::manifest::Manifest;
 use codevol_protocol::settle::{Input, Settle, SettleConfig};
 use codevol_store::recorder::Recorder;
+use codevol_transport::Changes;
 use tokio::sync::{mpsc, watch as watched};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +49,8 @@ pub struct PublisherParts {
     pub journal: Recorder,
     /// Where looks and releases are counted.
     pub metrics: Arc<VolumeMetrics>,
+    /// Whom to tell when something has changed.
+    pub changes: Changes,
 }
 
 /// The task: [`Self::run`] it.
@@ -73,6 +76,7 @@ pub struct PublisherTask {
     inbox: mpsc::Receiver<Request>,
     pub(super) view: watched::Sender<SourceView>,
     pub(super) metrics: Arc<VolumeMetrics>,
+    pub(super) changes: Changes,
 }
 
 impl PublisherTask {
@@ -89,6 +93,7 @@ impl PublisherTask {
             signer,
             journal,
             metrics,
+            changes,
         } = parts;
         let scanner = Scanner::open(&config.path, &config.ignore, Some(&cache_file))?;
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
@@ -120,6 +125,7 @@ impl PublisherTask {
             inbox,
             view,
             metrics,
+            changes,
         };
         Ok((task, handle))
     }

@@ -16,6 +16,7 @@ use codevol_protocol::rollout::Policy;
 use codevol_store::register::Register;
 use codevol_store::state_dir::StateDir;
 use codevol_tests::save;
+use codevol_transport::Changes;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -69,6 +70,7 @@ impl Bench {
             policy: Policy::default(),
             failed: shutdown.clone(),
             metrics: metrics.clone(),
+            changes: Changes::default(),
         });
         let (task, _handle) = PublisherTask::new(PublisherParts {
             config: VolumeConfig {
@@ -91,6 +93,7 @@ impl Bench {
             },
             journal: state.journal().clone(),
             metrics: metrics.clone(),
+            changes: Changes::default(),
         })
         .unwrap();
         Self {
