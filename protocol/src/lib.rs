@@ -14,6 +14,7 @@ pub mod id;
 pub mod key;
 pub mod limits;
 pub mod manifest;
+pub mod marker;
 pub mod message;
 pub mod name;
 pub mod patch;
