@@ -1,6 +1,7 @@
 //! What operators ask of the agent over its control socket: health, status, a look at the disk.
 
 mod page;
+mod seal;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
@@ -79,6 +80,7 @@ impl Desk {
         match call {
             Call::Verify { volume, deep } => self.verify(volume.as_ref(), *deep, writer).await,
             Call::Watch => self.watch(writer).await,
+            Call::Seal { volume, release } => self.seal(volume.as_ref(), release, writer).await,
             call => self.reply(call).await,
         }
     }
@@ -169,6 +171,7 @@ impl Desk {
             | Call::At { .. }
             | Call::Diff { .. }
             | Call::Verify { .. }
+            | Call::Seal { .. }
             | Call::NodeDiff { .. }
             | Call::Watch
             | Call::Ping { .. } => Err(CallFailure::new(

@@ -9,7 +9,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
     agent, audit, completions, config, demo, diff, doctor, freeze, health, ignored, init, invite,
-    join, log, node, ping, push, retry, rollback, source, status, thaw, verify, version,
+    join, log, node, ping, push, retry, rollback, seal, source, status, thaw, verify, version,
 };
 use crate::output::Level;
 
@@ -108,6 +108,8 @@ pub enum Command {
     Thaw(thaw::ThawArgs),
     /// Roll out once more a release that was found broken
     Retry(retry::RetryArgs),
+    /// Write one release as an OCI image or a tar
+    Seal(seal::SealArgs),
     /// Show what is left out of the tree, and by which rule
     Ignored(ignored::IgnoredArgs),
     /// Print a token with which one machine may join

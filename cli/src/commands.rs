@@ -20,6 +20,7 @@ pub mod ping;
 pub mod push;
 pub mod retry;
 pub mod rollback;
+pub mod seal;
 pub mod source;
 pub mod status;
 pub mod thaw;
@@ -77,6 +78,7 @@ pub fn dispatch(args: Args, printer: Printer) -> Result<ExitStatus, CommandError
         Command::Audit(args) => audit::run(&args, &context),
         Command::Init(args) => init::run(&args, &context),
         Command::Join(args) => join::run(&args, &context),
+        Command::Seal(args) => seal::run(&args, &context),
         Command::Source(args) => source::run(&args, &context),
         Command::Config(args) => config::run(&args, &context),
         Command::Demo(args) => demo::run(&args, &context),

@@ -12,6 +12,7 @@ pub mod error;
 pub mod exit;
 pub mod output;
 pub mod screens;
+pub mod sealed;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;

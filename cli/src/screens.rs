@@ -10,6 +10,7 @@ pub mod log;
 pub mod node;
 pub mod plan;
 pub mod rollout;
+pub mod seal;
 pub mod status;
 pub mod story;
 pub mod verify;

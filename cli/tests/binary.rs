@@ -126,6 +126,7 @@ fn help_names_every_command() {
       freeze       Let nothing new go live
       thaw         End a freeze
       retry        Roll out once more a release that was found broken
+      seal         Write one release as an OCI image or a tar
       ignored      Show what is left out of the tree, and by which rule
       invite       Print a token with which one machine may join
       node         List the members, or take one out

@@ -13,7 +13,7 @@ use crate::drift::{NodeVerified, Verified, Verifying};
 use crate::key::PublicKey;
 use crate::name::{NodeName, Text, VolumeName};
 use crate::path::RelPath;
-use crate::release::{Seq, UnixMillis};
+use crate::release::{Seq, SignedRelease, UnixMillis};
 use crate::status::{Event, Outcome, ReleaseStatus, Skipped, Status};
 use crate::story::{AtTime, Story};
 
@@ -135,6 +135,14 @@ pub enum Call {
     },
     /// The state of everything, and again each time that it has changed, until the caller hangs up.
     Watch,
+    /// A whole release, to be sealed: [`Reply::Sealing`], its manifest's canonical bytes and then each
+    /// file's in the manifest's order as [`Reply::Piece`]s, [`Reply::Done`].
+    Seal {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// Which.
+        release: ReleaseRef,
+    },
 }
 
 /// A request to publish.
@@ -197,6 +205,10 @@ pub enum Reply {
     Pong(Pong),
     /// Nothing has changed since it was told last; more follows.
     Unchanged,
+    /// The record of a release that is handed over; its bytes follow.
+    Sealing(Box<SignedRelease>),
+    /// The next bytes; more follows.
+    Piece(Vec<u8>),
 }
 
 /// A node's answer to a ping.

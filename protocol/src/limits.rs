@@ -80,3 +80,5 @@ pub const MENDS_MAX: usize = ENVIRONMENTS_MAX;
 pub const SKEW_MAX: usize = 64;
 /// Most nodes that are named for one version of such a thing.
 pub const SKEW_NODES_MAX: usize = 8;
+/// How many bytes of files one frame of a control socket carries.
+pub const PIECE_BYTES: usize = 256 << 10;

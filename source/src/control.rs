@@ -4,6 +4,7 @@ mod answer;
 mod freeze;
 mod page;
 mod ping;
+mod seal;
 mod tell;
 mod verify;
 

@@ -13,6 +13,7 @@
 //! register   small values that are replaced often, in place
 //! manifests  canonical manifests by id
 //! blobs      the bytes of files by hash (source)
+//! pieces     a tree handed over piece by piece
 //! log        the release log: one record a seq, first writer wins (source)
 //! journal    who did what, line by line, each chained to the one before
 //! ```
@@ -25,6 +26,7 @@ pub mod lock;
 pub mod log;
 pub mod manifests;
 pub mod persist;
+pub mod pieces;
 pub mod recorder;
 pub mod register;
 pub mod state;

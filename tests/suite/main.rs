@@ -21,6 +21,7 @@ mod publishing;
 mod recovery;
 mod reloading;
 mod rollout;
+mod sealing;
 mod secrets;
 mod serving;
 mod sidecar;

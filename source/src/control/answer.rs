@@ -75,6 +75,7 @@ impl Desk {
             }
             Call::Verify { volume, deep } => self.verify(volume, deep, writer).await,
             Call::Watch => self.watch(writer).await,
+            Call::Seal { volume, release } => self.seal(volume, &release, writer).await,
             other => self.answer_at_once(other, author).await,
         }
     }
@@ -127,6 +128,7 @@ impl Desk {
             | Call::Rollback { .. }
             | Call::Retry { .. }
             | Call::Verify { .. }
+            | Call::Seal { .. }
             | Call::Watch => Err(stopping()),
         }
     }
