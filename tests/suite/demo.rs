@@ -8,8 +8,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use codevol_tests::{Agent, Dagster, Ended, Place, Slot, save, say, wait_for};
-use rustix::process::{getegid, geteuid};
+use codevol_tests::{Agent, Dagster, Ended, Place, Running, Slot, save, say, wait_for};
+use rustix::process::{Signal, getegid, geteuid};
 
 /// Returns the program, to be run as the daemons are: as a plain user.
 fn program(place: &Arc<Place>) -> Command {
@@ -37,13 +37,18 @@ fn one_round(
     let began = Instant::now();
     let ended = Ended::run(command).exits(0);
     say(&format!("one round took {:.1?}", began.elapsed()));
-    let left: Vec<_> = fs::read_dir(&temp).unwrap().collect();
-    assert!(left.is_empty(), "{left:?}\n{ended}");
+    assert_nothing_is_left(&temp);
+    ended
+}
+
+#[track_caller]
+fn assert_nothing_is_left(temp: &Path) {
+    let left: Vec<_> = fs::read_dir(temp).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
     wait_for("no process of it is left", || {
-        let left = processes_of(&temp);
+        let left = processes_of(temp);
         left.is_empty().then_some(()).ok_or_else(|| left.join("\n"))
     });
-    ended
 }
 
 /// The processes that were started with something of a folder.
@@ -99,6 +104,28 @@ fn without_dagster_a_copy_of_the_folder_is_edited_lost_and_rolled_back() {
     assert!(ended.stdout.contains("push exits 4"), "{ended}");
     assert_eq!(last_line(&ended), "back on r4 on 3 of 3", "{ended}");
     assert_eq!(files_of(&project), before);
+}
+
+#[test]
+fn it_follows_edits_of_its_copy_until_ctrl_c_and_then_takes_all_of_it_along() {
+    let place = Arc::new(Place::new());
+    let temp = place.folder("temp");
+    let mut command = program(&place);
+    let nowhere = place.folder("nowhere");
+    command
+        .arg("demo")
+        .env("TMPDIR", &temp)
+        .env("PATH", nowhere);
+    let mut demo = Running::start(command);
+    let tree = demo.next_line(|line| line.contains("/tree"));
+    let tree = tree.split_whitespace().find(|word| word.ends_with("/tree"));
+    let tree = PathBuf::from(tree.unwrap());
+    assert!(tree.starts_with(&temp), "{tree:?}");
+    save(&tree.join("by_hand.py"), b"X = 1\n");
+    drop(demo.next_line(|line| line.contains("r3 live on 3 of 3")));
+    demo.signal(Signal::INT);
+    assert_eq!(demo.wait().code(), Some(0));
+    assert_nothing_is_left(&temp);
 }
 
 #[test]
