@@ -59,10 +59,11 @@ impl Agent {
         agent
     }
 
-    /// Enrols an agent.
+    /// Enrols an agent; on a network where the source is on one.
     #[must_use]
     pub fn join(source: &Source, name: &str, code_server: Option<&Address>) -> Self {
-        let agent = Self::new(source.place(), name);
+        let mut agent = Self::new(source.place(), name);
+        agent.connect_beside(source);
         agent.enrol(&source.invite(name), code_server).succeeds();
         agent
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Agent, CodeServer, Dagster, Defines, FleetStatus, Place, Slot, Source, Start, project,
+    Agent, CodeServer, Dagster, Defines, FleetStatus, Network, Place, Slot, Source, Start, project,
     wait_until,
 };
 
@@ -71,10 +71,22 @@ impl Fleet {
     /// everywhere. Nothing where there is no Dagster: that was said then.
     #[must_use]
     pub fn with_dagster(agents: usize) -> Option<Self> {
+        let place = Arc::new(Place::new());
+        Self::serving(agents, Start::Module, Source::init(&place))
+    }
+
+    /// The same on a network, where each host has an address of its own. Nothing, too, where no
+    /// network can be made.
+    #[must_use]
+    pub fn with_dagster_on_network(agents: usize) -> Option<Self> {
+        let place = Arc::new(Place::new());
+        let network = Network::new(&place)?;
+        Self::serving(agents, Start::Socket, Source::init_on(&place, &network))
+    }
+
+    fn serving(agents: usize, start: Start, mut source: Source) -> Option<Self> {
         let dagster = Dagster::find()?;
         let slot = Slot::take();
-        let place = Arc::new(Place::new());
-        let mut source = Source::init(&place);
         project(&source, &Defines::asset("first"));
         source.start();
         let mut fleet = Self {
@@ -84,7 +96,7 @@ impl Fleet {
             _slot: Some(slot),
         };
         for n in 1..=agents {
-            fleet.add(&dagster, &name(n), Start::Module);
+            fleet.add(&dagster, &name(n), start);
         }
         for server in &mut fleet.servers {
             server.wait();

@@ -35,8 +35,15 @@ impl Host {
     }
 
     /// Connects it to a network, where it is a host of its own from now on.
-    pub fn connect(&mut self, network: &Arc<Network>) {
+    pub(crate) fn connect(&mut self, network: &Arc<Network>) {
         self.uplink = Some(Uplink::new(network, &self.place, &self.name));
+    }
+
+    /// Connects it to the network that another host is on, if that one is.
+    pub(crate) fn connect_beside(&mut self, other: &Self) {
+        if let Some(uplink) = &other.uplink {
+            self.connect(uplink.network());
+        }
     }
 
     /// Returns its place on its network.

@@ -105,6 +105,10 @@ impl Uplink {
         self.address
     }
 
+    pub(crate) const fn network(&self) -> &Arc<Network> {
+        &self.network
+    }
+
     /// Takes the host off the network: what it sends and what is sent to it is lost.
     pub fn cut_off(&self) {
         self.network.ip(&format!("link set {} down", self.port));

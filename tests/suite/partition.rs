@@ -4,18 +4,12 @@ use std::sync::Arc;
 
 use codevol_tests::{Agent, Defines, Network, Place, Source, project, wait_until};
 
-/// A source and two agents on a network of four hosts.
+/// A source and two agents on a network of three hosts.
 fn fleet(place: &Arc<Place>, network: &Arc<Network>) -> (Source, Vec<Agent>) {
     let mut source = Source::init_on(place, network);
     project(&source, &Defines::asset("first"));
     source.start();
-    let join = |name: &&str| {
-        let mut agent = Agent::new(place, name);
-        agent.connect(network);
-        agent.enrol(&source.invite(name), None).succeeds();
-        agent.start();
-        agent
-    };
+    let join = |name: &&str| Agent::join_and_start(&source, name, None);
     let agents = ["dag-01", "dag-02"].iter().map(join).collect();
     source.wait_live_everywhere(1);
     (source, agents)
