@@ -1,5 +1,6 @@
 //! What operators ask of the agent over its control socket: health, status, a look at the disk.
 
+mod collect;
 mod page;
 mod seal;
 
@@ -157,6 +158,7 @@ impl Desk {
         match call {
             Call::Health { ready } => self.health(*ready).await,
             Call::Status => Ok(Reply::Status(Box::new(self.status().await?))),
+            Call::Collect { volume, dry_run } => self.collect(volume.as_ref(), *dry_run).await,
             Call::Invite { .. }
             | Call::Nodes
             | Call::RemoveNode { .. }

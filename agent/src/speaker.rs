@@ -33,6 +33,13 @@ impl Speaker {
         self.minor.load(Ordering::Acquire) >= minor
     }
 
+    /// Says a message, if there is one.
+    pub async fn say_all(&self, message: Option<FromAgent>) {
+        if let Some(message) = message {
+            self.say(message).await;
+        }
+    }
+
     /// Says a message, and waits while the link is busy.
     pub async fn say(&self, message: FromAgent) {
         let outbox = self

@@ -8,6 +8,7 @@
 //!   source <--Report--+
 //! ```
 
+mod collect;
 mod dependencies;
 mod found;
 mod tidy;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
+use codevol_protocol::collection::Collection;
 use codevol_protocol::dependency::{DependencyReport, Environment};
 use codevol_protocol::evidence::Evidence;
 use codevol_protocol::id::ReleaseId;
@@ -27,6 +29,7 @@ use codevol_protocol::message::{
 };
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::{Seq, UnixMillis};
+use codevol_store::dir::DirError;
 use codevol_store::journal::Event;
 use codevol_store::recorder::Recorder;
 use codevol_store::register::Register;
@@ -70,13 +73,21 @@ pub enum Order {
     /// Files of the active release, or `current`, were put back: whatever was loaded since they
     /// drifted is to be loaded once more.
     Restored,
+    /// Delete what nobody needs any more, or say what that is.
+    Collect {
+        /// Only say it.
+        dry_run: bool,
+        /// Who wants to know.
+        reply: oneshot::Sender<Result<Collection, DirError>>,
+    },
 }
 
 impl Order {
     /// Whether it may change how the volume stands: a question does not.
     const fn is_news(&self) -> bool {
         match self {
-            Self::Describe(_) | Self::Inspect(_) | Self::Look(_) => false,
+            // What a collection deletes, it tells itself.
+            Self::Describe(_) | Self::Inspect(_) | Self::Look(_) | Self::Collect { .. } => false,
             Self::Activate(_) | Self::Return(_) | Self::Live(_) | Self::Tidy | Self::Restored => {
                 true
             }
@@ -237,6 +248,7 @@ impl VolumeTask {
             Order::Inspect(reply) => drop(reply.send(self.standing())),
             Order::Look(reply) => self.look(reply),
             Order::Restored => self.load_again(),
+            Order::Collect { dry_run, reply } => self.collect(dry_run, reply),
         }
     }
 

@@ -33,6 +33,7 @@ mod mend;
 mod opened;
 mod pace;
 mod places;
+mod processes;
 mod record;
 mod recover;
 mod restore;
@@ -41,6 +42,7 @@ mod spare;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod weigh;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -67,6 +69,7 @@ pub use self::marker::MARKER;
 pub use self::opened::Opened;
 pub use self::pace::{Pace, Progress};
 use self::places::{CURRENT, Places, RELEASES};
+pub(crate) use self::processes::in_use_by_processes;
 use self::record::Record;
 pub use self::recover::Recovered;
 pub use self::restore::{Restore, Restored};

@@ -8,8 +8,9 @@ use clap::builder::styling::AnsiColor;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
-    agent, audit, completions, config, demo, diff, doctor, freeze, health, ignored, init, invite,
-    join, log, node, ping, push, retry, rollback, seal, source, status, thaw, verify, version,
+    agent, audit, completions, config, demo, diff, doctor, freeze, gc, health, ignored,
+    init, invite, join, log, node, ping, push, retry, rollback, seal, source, status, thaw, verify,
+    version,
 };
 use crate::output::Level;
 
@@ -118,6 +119,8 @@ pub enum Command {
     Node(node::NodeArgs),
     /// Check this machine's journal, which is chained line by line
     Audit(audit::AuditArgs),
+    /// Delete what nobody needs any more on this machine
+    Gc(gc::GcArgs),
     /// Find out whether this machine's daemon answers
     Health(health::HealthArgs),
     /// Look at this machine, and say what mends what is not as it must be

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod diff;
 pub mod doctor;
 pub mod freeze;
+pub mod gc;
 pub mod health;
 pub mod ignored;
 pub mod init;
@@ -86,6 +87,7 @@ pub fn dispatch(args: Args, printer: Printer) -> Result<ExitStatus, CommandError
         Command::Diff(args) => diff::run(&args, &context),
         Command::Doctor(args) => doctor::run(&args, &context),
         Command::Freeze(args) => freeze::run(&args, &context),
+        Command::Gc(args) => gc::run(&args, &context),
         Command::Health(args) => health::run(&args, &context),
         Command::Ignored(args) => ignored::run(&args, &context),
         Command::Invite(args) => invite::run(&args, &context),

@@ -131,6 +131,7 @@ fn help_names_every_command() {
       invite       Print a token with which one machine may join
       node         List the members, or take one out
       audit        Check this machine's journal, which is chained line by line
+      gc           Delete what nobody needs any more on this machine
       health       Find out whether this machine's daemon answers
       doctor       Look at this machine, and say what mends what is not as it must be
       ping         Find out how long a node takes to answer over its live connection

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::failure::{CallFailure, FailureSort};
 pub use self::release_ref::{InvalidReleaseRef, ReleaseRef};
+use crate::collection::Collection;
 use crate::diff::TreeDiff;
 use crate::drift::{NodeVerified, Verified, Verifying};
 use crate::key::PublicKey;
@@ -143,6 +144,13 @@ pub enum Call {
         /// Which.
         release: ReleaseRef,
     },
+    /// Deletes what nobody needs any more, on this host.
+    Collect {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// Only say what that is.
+        dry_run: bool,
+    },
 }
 
 /// A request to publish.
@@ -209,6 +217,8 @@ pub enum Reply {
     Sealing(Box<SignedRelease>),
     /// The next bytes; more follows.
     Piece(Vec<u8>),
+    /// What was deleted, or would be.
+    Collected(Box<Collection>),
 }
 
 /// A node's answer to a ping.

@@ -5,6 +5,7 @@
 pub mod call;
 pub mod chain;
 pub mod codec;
+pub mod collection;
 pub mod delta;
 pub mod dependency;
 pub mod diff;

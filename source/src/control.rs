@@ -1,6 +1,7 @@
 //! What operators ask of the source over its control socket.
 
 mod answer;
+mod collect;
 mod freeze;
 mod page;
 mod ping;

@@ -108,6 +108,17 @@ impl Published {
     }
 }
 
+/// What a history keeps and nothing needs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Surplus {
+    /// Manifests.
+    pub manifests: Vec<ManifestId>,
+    /// Blobs.
+    pub blobs: Vec<BlobId>,
+    /// How much room they take, in bytes.
+    pub bytes: u64,
+}
+
 /// The releases of one volume.
 #[derive(Debug)]
 pub struct History {
@@ -219,20 +230,40 @@ impl History {
         recent.truncate(MANIFESTS_MAX);
     }
 
-    /// Removes all manifests and blobs but these. The manifests go first: whatever has one has its
-    /// files too.
+    /// Returns all manifests and blobs but these.
     ///
     /// # Errors
-    /// When a directory cannot be read or changed.
-    pub fn sweep(
+    /// When a directory cannot be read.
+    pub fn surplus(
         &self,
         manifests: &BTreeSet<ManifestId>,
         blobs: &BTreeSet<BlobId>,
-    ) -> Result<usize, HistoryError> {
+    ) -> Result<Surplus, HistoryError> {
+        let manifests = self.manifests.surplus(manifests)?;
+        let blobs = self.blobs.surplus(blobs)?;
+        let bytes = |(_, bytes): &(_, u64)| *bytes;
+        let of_manifests: u64 = manifests.iter().map(|(_, bytes)| *bytes).sum();
+        Ok(Surplus {
+            bytes: of_manifests + blobs.iter().map(bytes).sum::<u64>(),
+            manifests: manifests.into_iter().map(|(id, _)| id).collect(),
+            blobs: blobs.into_iter().map(|(id, _)| id).collect(),
+        })
+    }
+
+    /// Removes what is not needed. The manifests go first: whatever has one has its files too.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn remove(&self, surplus: &Surplus) -> Result<(), HistoryError> {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|(known, _)| manifests.contains(known));
-        let swept = self.manifests.sweep(manifests)?;
-        Ok(swept + self.blobs.sweep(blobs)?)
+        recent.retain(|(known, _)| !surplus.manifests.contains(known));
+        for id in &surplus.manifests {
+            self.manifests.remove(*id)?;
+        }
+        for id in &surplus.blobs {
+            self.blobs.remove(*id)?;
+        }
+        Ok(())
     }
 
     /// Checks that trusted keys signed every release of the log, for this volume.

@@ -198,20 +198,21 @@ impl Blobs {
         }
     }
 
-    /// Removes every blob but these; returns how many. Not while a batch is open: what a batch found
-    /// here already, it does not keep again.
+    /// Returns every blob but these, and its length. They may be removed only as long as no batch is
+    /// open: what a batch found here already, it does not keep again.
     ///
     /// # Errors
-    /// When the directory cannot be read or a blob not removed.
-    pub fn sweep(&self, keep: &BTreeSet<BlobId>) -> Result<usize, BlobError> {
-        let mut removed = 0;
+    /// When the directory cannot be read.
+    pub fn surplus(&self, keep: &BTreeSet<BlobId>) -> Result<Vec<(BlobId, u64)>, BlobError> {
+        let mut surplus = Vec::new();
         for id in self.ids()? {
-            if !keep.contains(&id) {
-                self.remove(id)?;
-                removed += 1;
+            if !keep.contains(&id)
+                && let Some(bytes) = self.size(id)?
+            {
+                surplus.push((id, bytes));
             }
         }
-        Ok(removed)
+        Ok(surplus)
     }
 
     /// Returns the ids of all blobs, sorted.

@@ -125,20 +125,31 @@ impl Manifests {
         }
     }
 
-    /// Removes every manifest but these; returns how many.
+    /// Returns every manifest but these, and its length.
     ///
     /// # Errors
-    /// When the directory cannot be read or a file not removed.
-    pub fn sweep(&self, keep: &BTreeSet<ManifestId>) -> Result<usize, ManifestsError> {
-        let mut removed = 0;
+    /// When the directory cannot be read.
+    pub fn surplus(
+        &self,
+        keep: &BTreeSet<ManifestId>,
+    ) -> Result<Vec<(ManifestId, u64)>, ManifestsError> {
+        let mut surplus = Vec::new();
         for (name, _) in self.dir.entries()? {
             let id = name.to_str().and_then(|name| name.parse().ok());
-            if id.is_some_and(|id: ManifestId| !keep.contains(&id)) {
-                self.dir.remove_file(&name.to_string_lossy())?;
-                removed += 1;
+            if let Some(id) = id.filter(|id: &ManifestId| !keep.contains(id)) {
+                let stat = self.dir.stat(&id.to_string())?;
+                surplus.extend(stat.map(|stat| (id, stat.size)));
             }
         }
-        Ok(removed)
+        Ok(surplus)
+    }
+
+    /// Removes a manifest. Where it is not there, that is fine.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn remove(&self, id: ManifestId) -> Result<(), ManifestsError> {
+        Ok(self.dir.remove_file(&id.to_string())?)
     }
 }
 
@@ -163,14 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_reads_back_by_its_id_until_it_is_swept() {
+    fn a_manifest_reads_back_by_its_id_until_it_is_removed() {
         let temp = tempfile::tempdir().unwrap();
         let manifests = Manifests::open(&Dir::open(temp.path()).unwrap()).unwrap();
         let (a, b) = (manifest("a"), manifest("b"));
         let (id_a, id_b) = (put(&manifests, &a), put(&manifests, &b));
         assert_eq!(id_a, a.id());
         assert_eq!(manifests.read(id_a).unwrap(), a);
-        assert_eq!(manifests.sweep(&BTreeSet::from([id_b])).unwrap(), 1);
+        let surplus = manifests.surplus(&BTreeSet::from([id_b])).unwrap();
+        assert_eq!(surplus, [(id_a, a.encode().len() as u64)]);
+        manifests.remove(id_a).unwrap();
         assert!(!manifests.has(id_a).unwrap());
         assert!(manifests.read(id_a).unwrap_err().is_not_found());
         assert_eq!(manifests.read(id_b).unwrap(), b);

@@ -8,6 +8,7 @@
 )]
 
 mod away;
+mod collecting;
 mod control;
 mod demo;
 mod dependencies;

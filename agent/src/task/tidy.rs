@@ -1,23 +1,26 @@
 //! What is done in the background when nothing has happened for a while.
 
-use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
-use codevol_protocol::id::ReleaseId;
-use codevol_protocol::message::FromAgent;
+use codevol_protocol::collection::Collection;
 use codevol_protocol::name::VolumeName;
+use codevol_store::dir::DirError;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
-use super::{VolumeTask, now};
+use super::VolumeTask;
+use super::collect::Collector;
 use crate::volume::Root;
 
 /// How long nothing must have happened. What has just been done to one agent is being done to others,
 /// perhaps on this host and this disk: they go first.
 const LULL: Duration = Duration::from_millis(50);
+/// How many collections may go on at once.
+const COLLECTING_MAX: usize = 4;
 
 /// The tidying that is due, or runs.
 #[derive(Debug, Default)]
@@ -56,16 +59,50 @@ impl VolumeTask {
             return;
         }
         let (root, volume) = (self.root.clone(), self.volume.clone());
-        let (speaker, changes) = (self.speaker.clone(), self.changes.clone());
-        let wanted = self.live.map(|(_, live)| live).into_iter().collect();
+        let speaker = self.speaker.clone();
+        let collector = self.collector();
         let handle = tokio::runtime::Handle::current();
         self.tidying.running.spawn_blocking(move || {
             prepare_spare(&root, &volume);
-            if let Some(said) = collect(&root, &volume, &wanted) {
-                changes.tell();
-                handle.block_on(speaker.say(said));
+            match collector.run() {
+                Ok(said) => handle.block_on(speaker.say_all(said)),
+                Err(cause) => {
+                    warn!(%volume, error = %Chain(&cause), "cannot collect releases");
+                }
             }
         });
+    }
+
+    /// Collects for a person, beside whatever is tidied: who asked may have gone.
+    pub(super) fn collect(
+        &mut self,
+        dry_run: bool,
+        reply: oneshot::Sender<Result<Collection, DirError>>,
+    ) {
+        while self.tidying.running.try_join_next().is_some() {}
+        if self.tidying.running.len() >= COLLECTING_MAX {
+            // Dropped, it says that nobody answers.
+            return;
+        }
+        let (collector, speaker) = (self.collector(), self.speaker.clone());
+        let handle = tokio::runtime::Handle::current();
+        self.tidying.running.spawn_blocking(move || {
+            let collected = collector.run_and_tell(dry_run);
+            let collected = collected.map(|(collection, said)| {
+                handle.block_on(speaker.say_all(said));
+                collection
+            });
+            drop(reply.send(collected));
+        });
+    }
+
+    fn collector(&self) -> Collector {
+        Collector {
+            root: self.root.clone(),
+            volume: self.volume.clone(),
+            changes: self.changes.clone(),
+            wanted: self.live.map(|(_, live)| live).into_iter().collect(),
+        }
     }
 }
 
@@ -77,37 +114,6 @@ fn prepare_spare(root: &Mutex<Root>, volume: &VolumeName) {
         Ok(Ok(None)) => {}
         Ok(Err(cause)) | Err(cause) => {
             warn!(%volume, error = %Chain(&cause), "cannot prepare the next staging");
-        }
-    }
-}
-
-/// Returns what is to be said of it.
-fn collect(
-    root: &Mutex<Root>,
-    volume: &VolumeName,
-    wanted: &BTreeSet<ReleaseId>,
-) -> Option<FromAgent> {
-    let (collected, trash) = {
-        let mut root = root.lock().unwrap_or_else(PoisonError::into_inner);
-        (root.collect(wanted, now()), root.trash())
-    };
-    if let Err(cause) = trash.empty() {
-        warn!(%volume, error = %Chain(&cause), "cannot empty the trash");
-    }
-    match collected {
-        Ok(collected) if !collected.removed.is_empty() => {
-            let removed = collected.removed;
-            info!(%volume, releases = removed.len(), "releases collected");
-            Some(FromAgent::Held {
-                volume: volume.clone(),
-                added: Vec::new(),
-                removed,
-            })
-        }
-        Ok(_) => None,
-        Err(cause) => {
-            warn!(%volume, error = %Chain(&cause), "cannot collect releases");
-            None
         }
     }
 }

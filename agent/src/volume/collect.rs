@@ -8,8 +8,10 @@ use codevol_protocol::id::ReleaseId;
 use codevol_protocol::release::UnixMillis;
 use codevol_store::dir::{DirError, Kind};
 
+use super::held::Held;
+use super::lease::{self, Claim};
 use super::places::{CURRENT, Places};
-use super::{Root, current_name, lease, seq_of};
+use super::{Root, current_name, seq_of};
 
 /// A release that was live within this time may have runs that still need it, in milliseconds.
 const RECENT_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -27,7 +29,7 @@ pub struct Collected {
 
 /// What was collected and still takes room. It needs no [`Root`]: empty it in the background.
 #[derive(Debug)]
-pub struct Trash(Arc<Places>);
+pub struct Trash(pub(super) Arc<Places>);
 
 impl Trash {
     /// Removes what was collected.
@@ -67,10 +69,20 @@ impl Root {
 
     /// Returns what [`Root::collect`] would remove, if nobody uses it.
     #[must_use]
-    pub fn collectable(&self, wanted: &BTreeSet<ReleaseId>, now: UnixMillis) -> Vec<ReleaseId> {
+    pub fn collectable(&self, wanted: &BTreeSet<ReleaseId>, now: UnixMillis) -> Vec<Arc<Held>> {
         let kept = self.kept(wanted, now);
-        let all = self.held.keys().copied();
-        all.filter(|id| !kept.contains(id)).collect()
+        let all = self.held.values();
+        all.filter(|held| !kept.contains(&held.id()))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether some process says by its lock that it uses a release.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn is_locked(&self, held: &Held) -> Result<bool, DirError> {
+        Ok(matches!(self.claim(&held.dir_name())?, Claim::Used))
     }
 
     /// Returns the handle by which collected releases are removed.
@@ -93,13 +105,14 @@ impl Root {
         // At least one: what was staged last is perhaps to be activated next.
         kept.extend(newest.iter().take(self.keep.max(1)).map(|(_, id)| *id));
         let since = now.0.saturating_sub(RECENT_MS);
-        let recent: BTreeSet<ReleaseId> = self
-            .record
-            .get()
-            .activations
+        let activations = &self.record.get().activations;
+        // Each was live until the next one came.
+        let ends = activations.iter().skip(1).map(|(_, at)| *at);
+        let recent: BTreeSet<ReleaseId> = activations
             .iter()
-            .filter(|(_, at)| at.0 >= since)
-            .map(|(id, _)| *id)
+            .zip(ends.chain([now]))
+            .filter(|(_, end)| end.0 >= since)
+            .map(|((id, _), _)| *id)
             .collect();
         let recent = newest.iter().filter(|(_, id)| recent.contains(id));
         kept.extend(recent.take(RECENT_MAX).map(|(_, id)| *id));
@@ -112,9 +125,10 @@ impl Root {
             return Ok(true);
         };
         let name = held.dir_name();
-        if self.is_used(&name)? {
+        // Held until it is out of sight: who locks it after that sees that it is gone.
+        let Claim::Free(_claim) = self.claim(&name)? else {
             return Ok(false);
-        }
+        };
         self.places.discard(&self.places.releases, &name)?;
         self.places.step()?;
         self.held.remove(&id);
@@ -123,11 +137,11 @@ impl Root {
         Ok(true)
     }
 
-    fn is_used(&self, name: &str) -> Result<bool, DirError> {
+    fn claim(&self, name: &str) -> Result<Claim, DirError> {
         match self.places.releases.open_dir(name) {
-            Ok(dir) => lease::is_used(&dir),
-            Err(error) if error.is_not_found() => Ok(false),
-            Err(DirError::WrongKind { .. } | DirError::NotBeneath { .. }) => Ok(false),
+            Ok(dir) => lease::claim(&dir),
+            Err(error) if error.is_not_found() => Ok(Claim::Free(None)),
+            Err(DirError::WrongKind { .. } | DirError::NotBeneath { .. }) => Ok(Claim::Free(None)),
             Err(error) => Err(error),
         }
     }
@@ -142,7 +156,7 @@ impl Root {
                 && seq_of(name).is_some()
                 && !held.contains(name)
                 && current.as_deref() != Some(name);
-            if is_stray && !self.is_used(name)? {
+            if is_stray && let Claim::Free(_claim) = self.claim(name)? {
                 tracing::warn!(name, current = CURRENT, "release without a record removed");
                 self.places.discard(&self.places.releases, name)?;
             }

@@ -19,13 +19,29 @@ pub(super) fn use_release(release: &Dir) -> Result<Option<File>, DirError> {
     Ok(take(&file, FlockOperation::NonBlockingLockShared)?.then_some(file))
 }
 
-/// Whether some process says that it uses a release.
-pub(super) fn is_used(release: &Dir) -> Result<bool, DirError> {
+/// Whether a release may be removed.
+#[derive(Debug)]
+pub(super) enum Claim {
+    /// Nobody says that it is used; and nobody can, as long as the file is open.
+    Free(Option<File>),
+    /// Some process says so.
+    Used,
+}
+
+/// Claims a release for its removal.
+pub(super) fn claim(release: &Dir) -> Result<Claim, DirError> {
     let file = match release.open_file(MARKER) {
         Ok(file) => file,
-        Err(error) => return Ok(super::check::no_file::<()>(error)?.is_some()),
+        Err(error) => {
+            super::check::no_file::<()>(error)?;
+            return Ok(Claim::Free(None));
+        }
     };
-    Ok(!take(&file, FlockOperation::NonBlockingLockExclusive)?)
+    Ok(if take(&file, FlockOperation::NonBlockingLockExclusive)? {
+        Claim::Free(Some(file))
+    } else {
+        Claim::Used
+    })
 }
 
 /// Takes a lock where nobody else has one.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use codevol_protocol::call::{Call, CallFailure, FailureSort, PushPlan, ReleaseResult, Reply};
 use codevol_protocol::chain::Chain;
 use codevol_protocol::evidence::Evidence;
-use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::Seq;
 use codevol_protocol::status::{Event, EventKind, Outcome, STATUS_SCHEMA, Status};
 use codevol_transport::{Caller, FrameError, FrameWriter};
@@ -76,6 +76,7 @@ impl Desk {
             Call::Verify { volume, deep } => self.verify(volume, deep, writer).await,
             Call::Watch => self.watch(writer).await,
             Call::Seal { volume, release } => self.seal(volume, &release, writer).await,
+            Call::Collect { volume, dry_run } => self.collect(volume, dry_run).await,
             other => self.answer_at_once(other, author).await,
         }
     }
@@ -91,19 +92,7 @@ impl Desk {
                 Ok(Reply::Invited(invited))
             }
             Call::Nodes => Ok(self.nodes().await),
-            Call::RemoveNode { name } => {
-                self.door.remove(&name, &author)?;
-                self.sessions
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .revoke(&name);
-                for volume in self.volumes.values() {
-                    volume.fleet.removed(name.clone()).await;
-                }
-                Ok(Reply::Done(Text::cut(format!(
-                    "node `{name}` is a member no more"
-                ))))
-            }
+            Call::RemoveNode { name } => self.remove_node(&name, &author).await,
             Call::Log { volume, count } => {
                 let (_, volume) = self.volume(volume)?;
                 Ok(Reply::Log(
@@ -129,8 +118,22 @@ impl Desk {
             | Call::Retry { .. }
             | Call::Verify { .. }
             | Call::Seal { .. }
-            | Call::Watch => Err(stopping()),
+            | Call::Watch
+            | Call::Collect { .. } => Err(stopping()),
         }
+    }
+
+    async fn remove_node(&self, name: &NodeName, author: &Text) -> Result<Reply, CallFailure> {
+        self.door.remove(name, author)?;
+        self.sessions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .revoke(name);
+        for volume in self.volumes.values() {
+            volume.fleet.removed(name.clone()).await;
+        }
+        let done = format!("node `{name}` is a member no more");
+        Ok(Reply::Done(Text::cut(done)))
     }
 
     pub(super) fn health(&self, ready: bool) -> Result<Reply, CallFailure> {

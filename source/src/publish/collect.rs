@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use codevol_protocol::call::CallFailure;
 use codevol_protocol::chain::Chain;
+use codevol_protocol::collection::{Collection, Named};
 use codevol_protocol::id::{BlobId, ManifestId, ReleaseId};
 use tokio::task::block_in_place;
 use tracing::{error, info};
 
+use super::request::failed;
 use super::task::PublisherTask;
-use crate::history::{History, HistoryError};
+use crate::history::{History, HistoryError, Surplus};
 
 /// How many releases are published between two collections.
 pub(super) const INTERVAL: usize = 16;
@@ -21,8 +24,12 @@ impl PublisherTask {
             return;
         }
         self.uncollected = 0;
-        let needed = self.fleet.view().needed;
-        match block_in_place(|| collect(&self.history, self.config.keep, &needed)) {
+        let collected = block_in_place(|| {
+            let surplus = self.surplus()?;
+            self.history.remove(&surplus)?;
+            Ok::<_, HistoryError>(surplus.manifests.len() + surplus.blobs.len())
+        });
+        match collected {
             Ok(0) => {}
             Ok(swept) => info!(volume = %self.config.name, swept, "old releases collected"),
             Err(cause) => {
@@ -30,15 +37,46 @@ impl PublisherTask {
             }
         }
     }
+
+    /// Removes the same for a person who asks, or says what that would be.
+    pub(super) fn collect_now(&mut self, dry_run: bool) -> Result<Collection, CallFailure> {
+        let collected = block_in_place(|| {
+            let surplus = self.surplus()?;
+            if !dry_run {
+                self.history.remove(&surplus)?;
+                self.uncollected = 0;
+                self.metrics.usage.changed();
+            }
+            Ok::<_, HistoryError>(surplus)
+        });
+        let surplus = collected.map_err(|error| failed(&error.into()))?;
+        let mut collection = Collection::new(self.config.name.clone(), dry_run);
+        collection.blobs = surplus.blobs.len() as u64;
+        collection.bytes = surplus.bytes;
+        let manifests: BTreeSet<ManifestId> = surplus.manifests.into_iter().collect();
+        let releases = self.history.releases();
+        let gone = releases
+            .iter()
+            .filter(|release| manifests.contains(&release.release().manifest));
+        let named = gone.map(|release| Named {
+            release: release.seq(),
+            id: release.id(),
+        });
+        collection.set_releases(named.collect());
+        Ok(collection)
+    }
+
+    fn surplus(&self) -> Result<Surplus, HistoryError> {
+        surplus(&self.history, self.config.keep, &self.fleet.view().needed)
+    }
 }
 
-/// Removes manifests and blobs that no kept release needs, and returns how many. Nothing may be
-/// published meanwhile.
-fn collect(
+/// Returns what no kept release needs. It may be removed as long as nothing is published.
+fn surplus(
     history: &History,
     keep: usize,
     needed: &BTreeSet<ReleaseId>,
-) -> Result<usize, HistoryError> {
+) -> Result<Surplus, HistoryError> {
     let releases = history.releases();
     let newest = releases.len().saturating_sub(keep);
     let mut manifests: BTreeSet<ManifestId> = BTreeSet::new();
@@ -63,5 +101,5 @@ fn collect(
                 .filter_map(|(_, entry)| entry.blob()),
         );
     }
-    history.sweep(&manifests, &blobs)
+    history.surplus(&manifests, &blobs)
 }

@@ -1,6 +1,7 @@
 //! How others speak with the publisher's task.
 
 use codevol_protocol::call::{CallFailure, FailureSort, IgnoredPath, Push, PushPlan, ReleaseRef};
+use codevol_protocol::collection::Collection;
 use codevol_protocol::diff::TreeDiff;
 use codevol_protocol::name::Text;
 use codevol_protocol::status::{Skipped, WatchStatus};
@@ -27,6 +28,10 @@ pub(super) enum Request {
     Ignored {
         why: Option<String>,
         reply: Reply<Vec<IgnoredPath>>,
+    },
+    Collect {
+        dry_run: bool,
+        reply: Reply<Collection>,
     },
 }
 
@@ -103,6 +108,14 @@ impl PublisherHandle {
     /// When there is no such release or it cannot be looked at.
     pub async fn diff(&self, from: Option<ReleaseRef>) -> Result<TreeDiff, CallFailure> {
         self.ask(|reply| Request::Diff { from, reply }).await
+    }
+
+    /// Removes what no kept release needs, or says what that would be.
+    ///
+    /// # Errors
+    /// When it cannot be read or removed.
+    pub async fn collect(&self, dry_run: bool) -> Result<Collection, CallFailure> {
+        self.ask(|reply| Request::Collect { dry_run, reply }).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, CallFailure> {

@@ -62,6 +62,7 @@ impl PublisherTask {
             } => drop(reply.send(self.rollback(to, author, message).await)),
             Request::Diff { from, reply } => drop(reply.send(self.diff(from.as_ref(), watcher))),
             Request::Ignored { why, reply } => drop(reply.send(self.ignored(why, watcher))),
+            Request::Collect { dry_run, reply } => drop(reply.send(self.collect_now(dry_run))),
         }
     }
 

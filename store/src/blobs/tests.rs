@@ -162,10 +162,16 @@ fn what_cannot_be_read_is_not_kept_and_the_batch_goes_on() {
 }
 
 #[test]
-fn a_sweep_keeps_what_it_is_told_to() {
+fn what_is_not_needed_is_found_with_its_length() {
     let (_temp, blobs) = opened();
     let ids = [b"a", b"b", b"c"].map(|bytes| blobs.put(bytes).unwrap());
-    assert_eq!(blobs.sweep(&BTreeSet::from([ids[1]])).unwrap(), 2);
+    let mut expected = [(ids[0], 1), (ids[2], 1)];
+    expected.sort();
+    let surplus = blobs.surplus(&BTreeSet::from([ids[1]])).unwrap();
+    assert_eq!(surplus, expected);
+    for (id, _) in surplus {
+        blobs.remove(id).unwrap();
+    }
     assert_eq!(blobs.ids().unwrap(), [ids[1]]);
 }
 
