@@ -1,6 +1,7 @@
 //! What operators ask of the agent over its control socket: health, status, a look at the disk.
 
 mod collect;
+mod fetch;
 mod page;
 mod seal;
 
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+pub use self::fetch::{Fetched, Fetching, Waiting};
 use crate::drift::{Asker, DriftOrder};
 use crate::link::{LinkView, Linked};
 use crate::metrics::AgentMetrics;

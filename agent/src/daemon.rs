@@ -162,6 +162,12 @@ impl Daemon {
         self.metrics.as_ref().map(MetricsListener::address)
     }
 
+    /// Returns what its calls are answered from.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
+    }
+
     /// Returns what stops the daemon when it is cancelled.
     #[must_use]
     pub fn stopper(&self) -> CancellationToken {

@@ -35,6 +35,8 @@ use crate::task::Order;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the source may take to say hello, or to take a message.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the source may take to hear the last of what is said.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many messages may wait for the link.
 const OUTBOX_MAX: usize = 256;
 /// How many pushes may arrive at once: one a volume, and those that were just reset.
@@ -268,7 +270,10 @@ impl LinkTask {
             // source that orders without end must not fill the queue that the tasks answer into.
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.cancelled() => {
+                    take_leave(link, (writer, minor), &mut said).await;
+                    return Ok(());
+                }
                 Some(message) = said.recv() => {
                     // An older source would take it for a breach.
                     if message.since() <= minor {
@@ -406,6 +411,28 @@ impl LinkTask {
             }
             Ok(())
         }
+    }
+}
+
+/// Says what is left to say, and waits until the source has heard it: it then ends the link. From one
+/// that does not listen it hears how things stand in the next `Hello`.
+async fn take_leave(
+    link: &Link,
+    (mut writer, minor): (LinkWriter, u16),
+    said: &mut mpsc::Receiver<FromAgent>,
+) {
+    let heard = async {
+        while let Ok(message) = said.try_recv() {
+            if message.since() <= minor {
+                writer.write(&message).await?;
+            }
+        }
+        writer.finish().await?;
+        link.closed().await;
+        Ok::<_, FrameError>(())
+    };
+    if !matches!(timeout(LEAVE_TIMEOUT, heard).await, Ok(Ok(()))) {
+        debug!("the source may not have heard all");
     }
 }
 

@@ -8,7 +8,7 @@ use clap::builder::styling::AnsiColor;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
-    agent, audit, completions, config, demo, diff, doctor, freeze, gc, health, ignored,
+    agent, audit, completions, config, demo, diff, doctor, fetch, freeze, gc, health, ignored,
     init, invite, join, log, node, ping, push, retry, rollback, seal, source, status, thaw, verify,
     version,
 };
@@ -89,6 +89,8 @@ pub enum Command {
     Join(join::JoinArgs),
     /// Run the agent daemon
     Agent(agent::AgentArgs),
+    /// Fetch what is live, once, where no agent daemon runs
+    Fetch(fetch::FetchArgs),
     /// Publish the tree, or named paths on top of what is live, and follow the rollout
     Push(push::PushArgs),
     /// Show what a push would publish

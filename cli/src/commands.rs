@@ -8,6 +8,7 @@ pub mod config;
 pub mod demo;
 pub mod diff;
 pub mod doctor;
+pub mod fetch;
 pub mod freeze;
 pub mod gc;
 pub mod health;
@@ -86,6 +87,7 @@ pub fn dispatch(args: Args, printer: Printer) -> Result<ExitStatus, CommandError
         Command::Completions(args) => completions::run(&args, &context),
         Command::Diff(args) => diff::run(&args, &context),
         Command::Doctor(args) => doctor::run(&args, &context),
+        Command::Fetch(args) => fetch::run(&args, &context),
         Command::Freeze(args) => freeze::run(&args, &context),
         Command::Gc(args) => gc::run(&args, &context),
         Command::Health(args) => health::run(&args, &context),

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod diff;
 pub mod doctor;
 pub mod failure;
+pub mod fetch;
 pub mod gc;
 pub mod ignored;
 pub mod log;

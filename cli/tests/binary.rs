@@ -116,6 +116,7 @@ fn help_names_every_command() {
       source       Run the source daemon
       join         Enrol this machine as an agent
       agent        Run the agent daemon
+      fetch        Fetch what is live, once, where no agent daemon runs
       push         Publish the tree, or named paths on top of what is live, and follow the rollout
       plan         Show what a push would publish
       status       Show what each server serves, and on what evidence

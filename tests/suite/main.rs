@@ -13,6 +13,7 @@ mod control;
 mod demo;
 mod dependencies;
 mod drift;
+mod fetching;
 mod history;
 mod joining;
 mod large;

@@ -57,7 +57,7 @@ impl daemon::Daemon for Daemon {
     }
 }
 
-fn failed(error: &StartError) -> CommandError {
+pub(super) fn failed(error: &StartError) -> CommandError {
     let hint = match error {
         StartError::Metrics(_) => daemon::METRICS_HINT,
         StartError::Identity(_) => "`codevol join TOKEN --root DIR` enrols this node",
