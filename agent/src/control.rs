@@ -22,8 +22,7 @@ use codevol_protocol::status::{
     CodeServerStatus, LinkState, NodeError, NodeState, NodeStatus, ReleaseStatus, STATUS_SCHEMA,
     SourceLink, Status, VolumeStatus,
 };
-use codevol_transport::{Caller, Changes, FrameError, FrameWriter};
-use tokio::net::unix::OwnedWriteHalf;
+use codevol_transport::{Caller, Changes, FrameError, ReplyWriter};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -34,8 +33,6 @@ use crate::link::{LinkView, Linked};
 use crate::metrics::AgentMetrics;
 use crate::task::{Order, Standing, now};
 use crate::volume::Held;
-
-type Writer = FrameWriter<OwnedWriteHalf>;
 
 /// How many words of a look may wait for a caller.
 const WORDS_MAX: usize = 8;
@@ -79,7 +76,7 @@ impl Desk {
         writer.write(&reply).await
     }
 
-    async fn answer_to(&self, call: &Call, writer: &mut Writer) -> Result<Reply, CallFailure> {
+    async fn answer_to(&self, call: &Call, writer: &mut ReplyWriter) -> Result<Reply, CallFailure> {
         match call {
             Call::Verify { volume, deep } => self.verify(volume.as_ref(), *deep, writer).await,
             Call::Watch => self.watch(writer).await,
@@ -89,7 +86,7 @@ impl Desk {
     }
 
     /// Tells how this node stands, and again whenever that has changed. It ends with the caller.
-    async fn watch(&self, writer: &mut Writer) -> Result<Reply, CallFailure> {
+    async fn watch(&self, writer: &mut ReplyWriter) -> Result<Reply, CallFailure> {
         let mut following = self.changes.follow();
         loop {
             if let Some(news) = following.news(self.status().await?) {
@@ -107,7 +104,7 @@ impl Desk {
         &self,
         named: Option<&VolumeName>,
         deep: bool,
-        writer: &mut Writer,
+        writer: &mut ReplyWriter,
     ) -> Result<Reply, CallFailure> {
         let (name, linked) = self.named(named)?;
         let depth = if deep { Depth::Held } else { Depth::Active };
@@ -162,6 +159,7 @@ impl Desk {
             Call::Status => Ok(Reply::Status(Box::new(self.status().await?))),
             Call::Collect { volume, dry_run } => self.collect(volume.as_ref(), *dry_run).await,
             Call::Invite { .. }
+            | Call::InviteAs { .. }
             | Call::Nodes
             | Call::RemoveNode { .. }
             | Call::Push(_)

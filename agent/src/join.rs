@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use codevol_protocol::key::SecretKey;
-use codevol_protocol::message::{Join, JoinReply, MINOR, Welcome};
+use codevol_protocol::message::{Join, JoinReply, MINOR, Membership, Welcome};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::token::Token;
 use codevol_protocol::trust::TrustError;
@@ -26,6 +26,15 @@ pub struct Wanted {
     pub host: Text,
     /// The volume that it wants to hold.
     pub volume: Option<VolumeName>,
+}
+
+/// What a new member is told.
+#[derive(Debug, Clone)]
+pub enum Joined {
+    /// It is an agent.
+    Agent(Box<Welcome>),
+    /// It holds no volume: an operator's machine, or a publisher.
+    Member(Membership),
 }
 
 /// Nobody joined.
@@ -77,7 +86,7 @@ pub async fn join(
     key: &SecretKey,
     token: &Token,
     wanted: Wanted,
-) -> Result<(Welcome, Vec<String>), JoinError> {
+) -> Result<(Joined, Vec<String>), JoinError> {
     let addresses = if wanted.source.is_empty() {
         token.source.clone()
     } else {
@@ -102,12 +111,14 @@ pub async fn join(
                 let answered = timeout(ANSWER_TIMEOUT, ask(&link, &call)).await;
                 link.close(CloseCode::Done, "");
                 link.drained().await;
-                let welcome = answered.or(Err(JoinError::Silent(ANSWER_TIMEOUT)))??;
-                let trust = welcome.trust.verify(&welcome.operator)?;
-                if !trust.sources.contains(&token.source_key) {
-                    return Err(JoinError::OtherSource);
+                let joined = answered.or(Err(JoinError::Silent(ANSWER_TIMEOUT)))??;
+                if let Joined::Agent(welcome) = &joined {
+                    let trust = welcome.trust.verify(&welcome.operator)?;
+                    if !trust.sources.contains(&token.source_key) {
+                        return Err(JoinError::OtherSource);
+                    }
                 }
-                return Ok((welcome, addresses));
+                return Ok((joined, addresses));
             }
             Err(error) => failure = Some(error),
         }
@@ -115,11 +126,12 @@ pub async fn join(
     Err(failure.map_or(JoinError::Silent(DIAL_TIMEOUT), JoinError::Dial))
 }
 
-async fn ask(link: &codevol_transport::Link, call: &Join) -> Result<Welcome, JoinError> {
+async fn ask(link: &codevol_transport::Link, call: &Join) -> Result<Joined, JoinError> {
     let (mut writer, mut reader) = link.open_control().await?;
     writer.write(call).await?;
     match reader.read::<JoinReply>().await? {
-        Some(JoinReply::Welcome(welcome)) => Ok(welcome),
+        Some(JoinReply::Welcome(welcome)) => Ok(Joined::Agent(Box::new(welcome))),
+        Some(JoinReply::Member(membership)) => Ok(Joined::Member(membership)),
         Some(JoinReply::Refused(why)) => Err(JoinError::Refused(why)),
         Some(JoinReply::RefusedVolume(why)) => Err(JoinError::RefusedVolume(why)),
         None => Err(JoinError::Silent(ANSWER_TIMEOUT)),

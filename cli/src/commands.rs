@@ -35,11 +35,12 @@ use codevol_protocol::call::{Call, Reply};
 use serde::Serialize;
 
 use crate::args::{Args, Command};
-use crate::config::{Config, Loaded, Role};
+use crate::config::{Config, Environment, Loaded, Role};
 use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::output::Printer;
+use crate::remote::Remote;
 
 /// What every command is given.
 #[derive(Debug)]
@@ -56,13 +57,66 @@ impl Context {
     /// # Errors
     /// The configuration is missing or has faults.
     pub fn load(&self, role: Option<Role>) -> Result<Loaded, CommandError> {
-        let loaded = Config::load(self.config.as_deref(), role)?;
+        self.load_one_of(role.as_slice())
+    }
+
+    /// Loads the configuration of one of these roles, of any where none is named, and prints its
+    /// warnings.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_one_of(&self, roles: &[Role]) -> Result<Loaded, CommandError> {
+        let loaded = Config::load(self.config.as_deref(), roles)?;
         for warning in &loaded.warnings {
             self.printer.warning(warning);
         }
         let path = loaded.path.display();
         self.printer.detail(format_args!("configuration {path}"));
         Ok(loaded)
+    }
+
+    /// Returns the source, to be asked: by its control socket on its own host, else as the member of
+    /// the fleet that this machine is.
+    ///
+    /// # Errors
+    /// This machine is neither, or its configuration or key cannot be used.
+    pub fn source(&self) -> Result<Control, CommandError> {
+        Ok(self.source_and_configuration()?.0)
+    }
+
+    /// As [`Self::source`], with the configuration that says so, where it is one.
+    ///
+    /// # Errors
+    /// As [`Self::source`].
+    pub fn source_and_configuration(&self) -> Result<(Control, Option<Loaded>), CommandError> {
+        if let Some(remote) = self.member()? {
+            return Ok((Control::of_member(remote), None));
+        }
+        let loaded = self.load_one_of(&[Role::Source, Role::Operator])?;
+        Ok((Control::new(&loaded)?, Some(loaded)))
+    }
+
+    /// Returns this machine's daemon, or, where the machine is an operator's, the source.
+    ///
+    /// # Errors
+    /// As [`Self::source`].
+    pub fn daemon(&self) -> Result<Control, CommandError> {
+        match self.member()? {
+            Some(remote) => Ok(Control::of_member(remote)),
+            None => Control::new(&self.load(None)?),
+        }
+    }
+
+    /// Returns how the source is reached, where the environment alone says it.
+    ///
+    /// # Errors
+    /// It says only a part of it, or the key cannot be used.
+    pub fn member(&self) -> Result<Option<Remote>, CommandError> {
+        let environment = Environment::of_process();
+        if self.config.is_some() || environment.names_file() {
+            return Ok(None);
+        }
+        Remote::of_environment(&environment)
     }
 }
 

@@ -31,9 +31,9 @@ use crate::config::reader::Reader;
 use crate::config::show::Setting;
 use crate::error::CommandError;
 
-pub use crate::config::defaults::{agent_defaults, source_defaults};
+pub use crate::config::defaults::{agent_defaults, source_defaults, state_beside};
 pub use crate::config::environment::Environment;
-pub use crate::config::find::file_to_write;
+pub use crate::config::find::{file_to_write, operator_file_to_write};
 pub use crate::config::value::{InvalidDuration, duration, duration_text, host_port};
 pub use crate::config::write::{render_agent, render_operator, render_source};
 
@@ -100,16 +100,29 @@ pub enum Config {
 
 impl Config {
     /// Finds, reads and checks the configuration: `path`, else `CODEVOL_CONFIG`, else the first
-    /// that exists of the usual places. With a role, only the usual places of that role are looked
-    /// at, and a file of another role is refused.
+    /// that exists of the usual places. With roles, only the usual places of these are looked at, and
+    /// a file of another role is refused.
     ///
     /// # Errors
     /// No file is found or it cannot be read, or it has faults: all of them are told.
-    pub fn load(path: Option<&Path>, role: Option<Role>) -> Result<Loaded, CommandError> {
+    pub fn load(path: Option<&Path>, roles: &[Role]) -> Result<Loaded, CommandError> {
         let environment = Environment::of_process();
-        let path = find::file_to_read(path, role, &environment)?;
-        let text = read_file(&path, role)?;
-        Self::parse(&text, &path, role, &environment)
+        let path = find::file_to_read(path, roles, &environment)?;
+        let text = read_file(&path, roles)?;
+        let only = match roles {
+            [only] => Some(*only),
+            _ => None,
+        };
+        let loaded = Self::parse(&text, &path, only, &environment)?;
+        let role = loaded.config.role();
+        if roles.is_empty() || roles.contains(&role) {
+            return Ok(loaded);
+        }
+        let path = path.display();
+        let message = format!("`{path}` is the configuration of an {role}: this asks the source");
+        Err(CommandError::config(message).hint(
+            "run it on the source's host or an operator's machine, or name the configuration of one with `-C FILE`",
+        ))
     }
 
     /// Checks the text of a configuration that stands, or is to stand, at `path`.
@@ -167,7 +180,7 @@ pub struct Loaded {
     text: String,
 }
 
-fn read_file(path: &Path, role: Option<Role>) -> Result<String, CommandError> {
+fn read_file(path: &Path, roles: &[Role]) -> Result<String, CommandError> {
     let unreadable = || CommandError::config(format!("cannot read `{}`", path.display()));
     let mut bytes = Vec::new();
     File::open(path)
@@ -176,7 +189,7 @@ fn read_file(path: &Path, role: Option<Role>) -> Result<String, CommandError> {
             let is_gone = error.kind() == io::ErrorKind::NotFound;
             let error = unreadable().because(&error);
             if is_gone {
-                error.hint(find::how_to_get_one(role))
+                error.hint(find::how_to_get_one(roles))
             } else {
                 error
             }

@@ -1,21 +1,22 @@
-//! Asks this machine's daemon: one call over its control socket, and what it answers.
+//! Asks a daemon: one call, and what it answers. This machine's own over its control socket, the source
+//! also over the network, as a member of the fleet.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use codevol_protocol::call::{Call, CallFailure, FailureSort, Reply};
 use codevol_protocol::limits::CONTROL_FRAME_BYTES_MAX;
-use codevol_transport::{FrameError, FrameReader, FrameWriter};
+use codevol_transport::{CallReader, FrameError, FrameReader, FrameWriter, Link, ReplyWriter};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Config, Loaded, Role};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
+use crate::remote::{self, Remote};
 
 /// How long the daemon may take to accept a connection and a call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,37 +25,57 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long it may take for one that needs a look at the whole tree.
 pub const SCAN_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// The daemon of this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A daemon that can be asked.
+#[derive(Debug, Clone)]
 pub struct Control {
     role: Role,
-    socket: PathBuf,
-    /// The command that starts it.
-    start: String,
+    way: Way,
+}
+
+/// How it is reached.
+#[derive(Debug, Clone)]
+enum Way {
+    /// By its control socket.
+    Socket {
+        path: PathBuf,
+        /// The command that starts the daemon.
+        start: String,
+    },
+    /// Over the network.
+    Remote(Box<Remote>),
 }
 
 impl Control {
-    /// Returns the daemon that a configuration describes.
+    /// Returns the daemon that a configuration describes: an operator's machine has none, and asks the
+    /// source.
     ///
     /// # Errors
-    /// The configuration is an operator's: no daemon runs by it.
+    /// The key of an operator's machine cannot be used.
     pub fn new(loaded: &Loaded) -> Result<Self, CommandError> {
         let (role, socket) = match &loaded.config {
             Config::Source(config) => (Role::Source, &config.control_socket),
             Config::Agent(config) => (Role::Agent, &config.control_socket),
-            Config::Operator(_) => {
-                let path = loaded.path.display();
-                return Err(CommandError::config(format!(
-                    "`{path}` describes an operator's machine, which has no daemon to ask"
-                ))
-                .hint("run this on the source's host, or name its configuration with `-C FILE`"));
-            }
+            Config::Operator(config) => return Ok(Self::of_member(Remote::of_operator(config)?)),
         };
-        Ok(Self {
+        let start = format!("codevol -C {} {role}", loaded.path.display());
+        Ok(Self::of_socket(role, socket, start))
+    }
+
+    /// Returns the source, asked as a member of the fleet.
+    #[must_use]
+    pub fn of_member(remote: Remote) -> Self {
+        Self {
+            role: Role::Source,
+            way: Way::Remote(Box::new(remote)),
+        }
+    }
+
+    fn of_socket(role: Role, path: &Path, start: String) -> Self {
+        let path = path.to_path_buf();
+        Self {
             role,
-            socket: socket.clone(),
-            start: format!("codevol -C {} {role}", loaded.path.display()),
-        })
+            way: Way::Socket { path, start },
+        }
     }
 
     /// Returns which daemon it is.
@@ -85,7 +106,9 @@ impl Control {
     /// As [`Self::ask`].
     pub async fn ask_now(&self, call: &Call, limit: Duration) -> Result<Reply, CommandError> {
         let mut replies = self.begin(call).await?;
-        replies.next(Instant::now() + limit).await
+        let reply = replies.next(Instant::now() + limit).await;
+        replies.hang_up().await;
+        reply
     }
 
     /// Asks; the replies come one by one.
@@ -93,11 +116,23 @@ impl Control {
     /// # Errors
     /// The daemon cannot be reached.
     pub async fn begin(&self, call: &Call) -> Result<Replies, CommandError> {
-        let connect = timeout(CONNECT_TIMEOUT, UnixStream::connect(&self.socket));
+        let (path, start) = match &self.way {
+            Way::Socket { path, start } => (path, start),
+            Way::Remote(remote) => {
+                let called = remote.call(call).await?;
+                return Ok(Replies {
+                    reader: called.reader.boxed(),
+                    control: self.clone(),
+                    _writer: called.writer.boxed(),
+                    link: Some(called.link),
+                });
+            }
+        };
+        let connect = timeout(CONNECT_TIMEOUT, UnixStream::connect(path));
         let stream = connect
             .await
             .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))
-            .map_err(|error| self.not_reached(&error))?;
+            .map_err(|error| self.not_reached((path, start), &error))?;
         let (reader, writer) = stream.into_split();
         let mut writer = FrameWriter::new(writer, CONTROL_FRAME_BYTES_MAX);
         match timeout(CONNECT_TIMEOUT, writer.write(call)).await {
@@ -109,14 +144,15 @@ impl Control {
             Err(_elapsed) => return Err(self.silent()),
         }
         Ok(Replies {
-            reader: FrameReader::new(reader, CONTROL_FRAME_BYTES_MAX),
+            reader: FrameReader::new(reader, CONTROL_FRAME_BYTES_MAX).boxed(),
             control: self.clone(),
-            _writer: writer,
+            _writer: writer.boxed(),
+            link: None,
         })
     }
 
-    fn not_reached(&self, error: &io::Error) -> CommandError {
-        let (role, socket) = (self.role, self.socket.display());
+    fn not_reached(&self, (socket, start): (&Path, &str), error: &io::Error) -> CommandError {
+        let (role, socket) = (self.role, socket.display());
         if error.kind() == io::ErrorKind::PermissionDenied {
             return CommandError::not_permitted(format!(
                 "this user may not use the {role}'s control socket `{socket}`"
@@ -130,7 +166,7 @@ impl Control {
             "the {role} does not run: nothing answers at `{socket}`"
         ))
         .because(error)
-        .hint(format!("`{}` starts it", self.start))
+        .hint(format!("`{start}` starts it"))
     }
 
     fn silent(&self) -> CommandError {
@@ -149,12 +185,13 @@ impl Control {
     }
 }
 
-/// What the daemon answers to one call. Dropping it hangs up.
+/// What the daemon answers to one call. Dropped, it hangs up.
 pub struct Replies {
-    reader: FrameReader<OwnedReadHalf>,
+    reader: CallReader,
     control: Control,
     /// Kept open: the daemon must not take its end for ours.
-    _writer: FrameWriter<tokio::net::unix::OwnedWriteHalf>,
+    _writer: ReplyWriter,
+    link: Option<Link>,
 }
 
 impl fmt::Debug for Replies {
@@ -178,7 +215,27 @@ impl Replies {
             Ok(Err(error @ FrameError::Decode(_))) => {
                 Err(self.control.unexpected().because(&error))
             }
+            Ok(Err(error)) if self.link.is_some() => Err(remote::lost(&error)),
             Ok(Err(error)) => Err(self.control.silent().because(&error)),
+        }
+    }
+
+    /// Whether a failure to hear the next reply leaves open what the daemon did: the connection ended,
+    /// by which alone it would have said so.
+    #[must_use]
+    pub fn is_lost(&self, error: &CommandError) -> bool {
+        let exit = error.exit;
+        let ended = self
+            .link
+            .as_ref()
+            .is_some_and(|link| link.close_reason().is_some());
+        ended && matches!(exit, ExitStatus::Unreachable | ExitStatus::NotPermitted)
+    }
+
+    /// Hangs up, and has a source that is elsewhere notice that at once.
+    pub async fn hang_up(self) {
+        if let Some(link) = &self.link {
+            remote::hang_up(link).await;
         }
     }
 }

@@ -237,7 +237,7 @@ pub(crate) fn run<D: Daemon>(context: &Context) -> Result<ExitStatus, CommandErr
 }
 
 fn reread<D: Daemon>(context: &Context, config: &D::Config) -> Result<D::Config, CommandError> {
-    let loaded = Config::load(context.config.as_deref(), Some(D::ROLE))?;
+    let loaded = Config::load(context.config.as_deref(), &[D::ROLE])?;
     check::environment(&loaded)?;
     for warning in &loaded.warnings {
         warn!(warning, "configuration has a doubtful value");

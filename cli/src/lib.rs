@@ -10,7 +10,9 @@ mod daemon;
 pub mod doctor;
 pub mod error;
 pub mod exit;
+pub mod membership;
 pub mod output;
+pub mod remote;
 pub mod screens;
 pub mod sealed;
 

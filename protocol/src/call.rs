@@ -1,5 +1,7 @@
-//! What an operator asks a daemon, over its control socket. A reply may be several: events first,
-//! then the one that ends the call.
+//! What an operator asks a daemon: over its control socket, or, of the source, over a connection of its
+//! own. A reply may be several: events first, then the one that ends the call.
+//!
+//! On a connection each call is a stream: an [`Opening`], the call, and the replies the other way.
 
 mod failure;
 mod release_ref;
@@ -15,8 +17,16 @@ use crate::key::PublicKey;
 use crate::name::{NodeName, Text, VolumeName};
 use crate::path::RelPath;
 use crate::release::{Seq, SignedRelease, UnixMillis};
+use crate::role::Role;
 use crate::status::{Event, Outcome, ReleaseStatus, Skipped, Status};
 use crate::story::{AtTime, Story};
+
+/// The first frame of a call's stream on a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opening {
+    /// The newest minor version that the caller speaks: it may make calls that the source lacks.
+    pub minor: u16,
+}
 
 /// What may be asked. Where a volume is not named there must be only one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,7 +38,7 @@ pub enum Call {
     },
     /// The state of everything.
     Status,
-    /// A token for one new node.
+    /// A token for one new agent.
     Invite {
         /// What the node is to be called; else it says so itself.
         name: Option<NodeName>,
@@ -151,6 +161,15 @@ pub enum Call {
         /// Only say what that is.
         dry_run: bool,
     },
+    /// A token for one new member of any role.
+    InviteAs {
+        /// What it may do.
+        role: Role,
+        /// What it is to be called; else it says so itself.
+        name: Option<NodeName>,
+        /// How long the token lasts, in seconds.
+        ttl_s: u64,
+    },
 }
 
 /// A request to publish.
@@ -258,14 +277,6 @@ pub struct Member {
     pub last_seen_at: Option<UnixMillis>,
     /// Whether it is connected.
     pub online: bool,
-}
-
-/// What a member may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Role {
-    /// Receives and runs releases.
-    Agent,
 }
 
 /// What a push publishes.

@@ -21,6 +21,7 @@ pub mod name;
 pub mod patch;
 pub mod path;
 pub mod release;
+pub mod role;
 pub mod rollout;
 pub mod session;
 pub mod settle;

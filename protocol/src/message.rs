@@ -11,6 +11,7 @@ use crate::id::{BlobId, FleetId, ReleaseId};
 use crate::key::PublicKey;
 use crate::name::{NodeName, Text, VolumeName};
 use crate::release::{Seq, SignedRelease};
+use crate::role::Role;
 use crate::token::{TokenId, TokenSecret};
 use crate::trust::SignedTrust;
 
@@ -22,6 +23,8 @@ pub const REFUSED_VOLUME_MINOR: u16 = 1;
 pub const DRIFT_MINOR: u16 = 2;
 /// From this minor version on an agent answers [`FromSource::Ping`].
 pub const PING_MINOR: u16 = 2;
+/// From this minor version on a member may be something else than an agent.
+pub const ROLES_MINOR: u16 = 2;
 /// From this minor version on a source knows [`FromAgent::Environments`] and
 /// [`FromAgent::Dependencies`].
 pub const DEPENDENCIES_MINOR: u16 = 2;
@@ -403,6 +406,19 @@ pub enum JoinReply {
     Refused(Text),
     /// It is not, since no one volume is meant. From minor 1 on.
     RefusedVolume(Text),
+    /// The node is a member that holds no volume. From minor 2 on.
+    Member(Membership),
+}
+
+/// What a new member that holds no volume needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    /// The fleet.
+    pub fleet: FleetId,
+    /// What the member is called.
+    pub node: NodeName,
+    /// What it may do.
+    pub role: Role,
 }
 
 /// What a new member needs to know.

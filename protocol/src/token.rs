@@ -11,9 +11,12 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::codec;
 use crate::key::PublicKey;
 use crate::limits::VOLUMES_MAX;
+use crate::role::Role;
 
 const PREFIX: &str = "cvj1";
-const VERSION: u8 = 1;
+/// An agent's token names no role: every build that can join reads it.
+const AGENT_VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECKSUM_BYTES: usize = 4;
 
 /// Names an invitation; not secret.
@@ -56,6 +59,8 @@ pub struct Token {
     pub id: TokenId,
     /// The proof.
     pub secret: TokenSecret,
+    /// What the joiner is to be: it must know what to ask for. The source goes by its own table.
+    pub role: Role,
 }
 
 /// The text is no token; a single changed character is noticed.
@@ -73,7 +78,13 @@ impl Token {
     /// Returns the token as text: a secret.
     #[must_use]
     pub fn reveal(&self) -> String {
-        let body = codec::encode_record(VERSION, self);
+        let body = match self.role {
+            Role::Agent => {
+                let fields = (&self.source, &self.source_key, &self.id, &self.secret);
+                codec::encode_record(AGENT_VERSION, &fields)
+            }
+            Role::Operator | Role::Publisher => codec::encode_record(VERSION, self),
+        };
         let bytes = [&body[..], &checksum(&body)].concat();
         format!(
             "{PREFIX}{}",
@@ -111,12 +122,28 @@ impl FromStr for Token {
         if checksum(body) != *sum {
             return Err(InvalidToken::Damaged);
         }
-        let token: Self = codec::decode_record(VERSION, body).or(Err(InvalidToken::Damaged))?;
+        let token = decode(body).ok_or(InvalidToken::Damaged)?;
         if token.source.is_empty() || token.source.len() > VOLUMES_MAX {
             return Err(InvalidToken::Damaged);
         }
         Ok(token)
     }
+}
+
+fn decode(body: &[u8]) -> Option<Token> {
+    if body.first() == Some(&AGENT_VERSION) {
+        let (source, source_key, id, secret) = codec::decode_record(AGENT_VERSION, body).ok()?;
+        return Some(Token {
+            source,
+            source_key,
+            id,
+            secret,
+            role: Role::Agent,
+        });
+    }
+    let token: Token = codec::decode_record(VERSION, body).ok()?;
+    // One encoding only.
+    (token.role != Role::Agent).then_some(token)
 }
 
 #[cfg(test)]
@@ -130,14 +157,28 @@ mod tests {
             source_key: SecretKey::from_seed(&[1; 32]).public(),
             id: TokenId([2; 8]),
             secret: TokenSecret([3; 16]),
+            role: Role::Agent,
         }
     }
 
     #[test]
     fn a_token_reads_back_and_begins_with_no_dash() {
-        let text = token().reveal();
-        assert!(text.starts_with("cvj1") && !text.contains(|c: char| c.is_ascii_uppercase()));
-        assert_eq!(text.parse(), Ok(token()));
+        for role in [Role::Agent, Role::Operator, Role::Publisher] {
+            let token = Token { role, ..token() };
+            let text = token.reveal();
+            assert!(text.starts_with("cvj1") && !text.contains(|c: char| c.is_ascii_uppercase()));
+            assert_eq!(text.parse(), Ok(token));
+        }
+    }
+
+    #[test]
+    fn an_agents_token_is_one_that_older_builds_read() {
+        let token = token();
+        let fields = (&token.source, &token.source_key, &token.id, &token.secret);
+        let body = codec::encode_record(1, &fields);
+        let bytes = [&body[..], &checksum(&body)].concat();
+        let digits = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
+        assert_eq!(token.reveal(), format!("cvj1{digits}"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What operators ask of the source over its control socket.
+//! What operators ask of the source, over its control socket or over a connection of their own.
 
 mod answer;
 mod collect;
@@ -17,6 +17,7 @@ use codevol_protocol::name::{Text, VolumeName};
 use codevol_transport::{Changes, Traffic};
 use tokio_util::sync::CancellationToken;
 
+use crate::callers::Places;
 use crate::chronicle::Chronicle;
 use crate::join::Door;
 use crate::metrics::Phases;
@@ -34,6 +35,8 @@ pub struct Desk {
     pub door: Door,
     /// Who is connected.
     pub sessions: Arc<Mutex<Sessions>>,
+    /// What bounds the calls of members.
+    pub places: Places,
     /// The fleet.
     pub fleet: FleetId,
     /// Where the source is bound.

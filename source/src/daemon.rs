@@ -19,6 +19,7 @@ use tracing::{info, warn};
 
 use self::visitor::Visitor;
 use self::volume::Opened;
+use crate::callers::Places;
 use crate::chronicle::Chronicle;
 use crate::config::SourceConfig;
 use crate::control::Desk;
@@ -219,6 +220,7 @@ fn start(
         chronicle: Chronicle::open(&state).map_err(StateDirError::from)?,
         door: Door::new(identity.roster, state.journal().clone(), facts),
         sessions: Arc::new(Mutex::new(Sessions::default())),
+        places: Places::default(),
         fleet: identity.trust.fleet,
         listen: Text::cut(listen.to_string()),
         traffic: Traffic::default(),
@@ -256,7 +258,7 @@ fn open_volumes(
     (state, identity, (phases, changes)): (&StateDir, &Identity, (&Arc<Phases>, &Changes)),
     (tasks, shutdown): (&TaskTracker, &CancellationToken),
 ) -> Result<BTreeMap<VolumeName, Volume>, StartError> {
-    let enrolled: BTreeSet<NodeName> = identity.roster.get().members().keys().cloned().collect();
+    let enrolled: BTreeSet<NodeName> = identity.roster.get().agents().cloned().collect();
     let signer = Signer {
         fleet: identity.trust.fleet,
         epoch: identity.trust.epoch,

@@ -1,5 +1,6 @@
 //! Letting nodes in: tokens for operators, and the one call of a joining node.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,9 +8,12 @@ use std::time::Duration;
 use codevol_protocol::call::{CallFailure, FailureSort, Invited, Member};
 use codevol_protocol::chain::Chain;
 use codevol_protocol::key::PublicKey;
-use codevol_protocol::message::{Join, JoinReply, REFUSED_VOLUME_MINOR, Welcome};
+use codevol_protocol::message::{
+    Join, JoinReply, Membership, REFUSED_VOLUME_MINOR, ROLES_MINOR, Welcome,
+};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::UnixMillis;
+use codevol_protocol::role::Role;
 use codevol_protocol::story::action;
 use codevol_protocol::token::{Token, TokenId, TokenSecret};
 use codevol_protocol::trust::SignedTrust;
@@ -36,6 +40,17 @@ pub struct Door {
     journal: Recorder,
     facts: Arc<DoorFacts>,
     strangers: Arc<Strangers>,
+}
+
+/// Why nobody joins, in words for the joiner.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// No one volume is meant; the token was not used.
+    #[error("{0}")]
+    Volume(String),
+    /// Anything else.
+    #[error("{0}")]
+    Join(String),
 }
 
 /// What does not change while the daemon runs.
@@ -72,10 +87,19 @@ impl Door {
         self.strangers.turned_away(remote, why);
     }
 
-    /// Returns the name of the member that holds a key.
+    /// Returns the member that holds a key, and what it may do.
     #[must_use]
-    pub fn name_of(&self, key: &PublicKey) -> Option<NodeName> {
-        self.with(|roster| roster.get().name_of(key).cloned())
+    pub fn member_of(&self, key: &PublicKey) -> Option<(NodeName, Role)> {
+        self.with(|roster| {
+            let (name, member) = roster.get().by_key(key)?;
+            Some((name.clone(), member.role))
+        })
+    }
+
+    /// Returns the names of the agents.
+    #[must_use]
+    pub fn agents(&self) -> BTreeSet<NodeName> {
+        self.with(|roster| roster.get().agents().cloned().collect())
     }
 
     /// Returns the members.
@@ -96,13 +120,13 @@ impl Door {
         })
     }
 
-    /// Makes a token for one new node; durable when this returns.
+    /// Makes a token for one new member; durable when this returns.
     ///
     /// # Errors
     /// When the name is taken or nobody could be sent here.
     pub fn invite(
         &self,
-        name: Option<NodeName>,
+        (role, name): (Role, Option<NodeName>),
         ttl: Duration,
         author: &Text,
     ) -> Result<Invited, CallFailure> {
@@ -122,20 +146,23 @@ impl Door {
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let moment = now();
         let expires_at = UnixMillis(moment.0.saturating_add(ttl_ms));
-        self.change(|roster| roster.invite(id, &secret, name.clone(), (moment, expires_at)))
-            .map_err(|error| failed(&error))?
-            .map_err(|error| {
-                CallFailure::new(FailureSort::Refused, "exists", error.to_string()).hint(
-                    "`codevol node ls` lists the members; `codevol node rm NAME` takes one out",
-                )
-            })?;
-        self.journal
-            .record(Line::new("invite").actor(author).event());
+        self.change(|roster| {
+            let invited = (role, name.clone());
+            roster.invite(id, &secret, invited, (moment, expires_at))
+        })
+        .map_err(|error| failed(&error))?
+        .map_err(|error| {
+            CallFailure::new(FailureSort::Refused, "exists", error.to_string())
+                .hint("`codevol node ls` lists the members; `codevol node rm NAME` takes one out")
+        })?;
+        let line = Line::new("invite").actor(author);
+        self.journal.record(line.detail(role.as_str()).event());
         let token = Token {
             source: vec![advertise],
             source_key: self.facts.source_key,
             id,
             secret,
+            role,
         };
         Ok(Invited {
             token: token.reveal(),
@@ -164,6 +191,14 @@ impl Door {
         self.journal
             .record(Line::new(action::REMOVE).actor(author).node(name).event());
         Ok(())
+    }
+
+    /// Notes that a member asked for what it may not.
+    pub fn note_refused(&self, node: &NodeName, call: &str, role: Role) {
+        let line = Line::new("call").actor(&Text::cut(node.as_str()));
+        let line = line.node(node).outcome("refused");
+        let detail = format!("{call}: not for the role `{role}`");
+        self.journal.record(line.detail(&detail).event());
     }
 
     /// Notes what an enrolled node did against the rules.
@@ -200,28 +235,21 @@ impl Door {
         let Some(join) = reader.read::<Join>().await? else {
             return Ok(None);
         };
-        let admitted = self
-            .volume_for(&join)
-            .map_err(|why| (join.minor >= REFUSED_VOLUME_MINOR, why))
-            .and_then(|volume| {
-                let admitted = self.admit(&join, volume, peer.key);
-                admitted.map_err(|why| (false, why))
-            });
+        let admitted = self.admit(&join, peer.key);
         let (reply, joined) = match admitted {
-            Ok(welcome) => {
-                let node = welcome.node.clone();
+            Ok((reply, node)) => {
                 info!(%node, remote = %peer.remote, "node joined");
-                (JoinReply::Welcome(welcome), Some(node))
+                (reply, Some(node))
             }
-            Err((is_volume, why)) => {
-                self.turn_away(peer.remote, &why);
-                let why = Text::cut(why);
-                let refused = if is_volume {
-                    JoinReply::RefusedVolume(why)
-                } else {
-                    JoinReply::Refused(why)
+            Err(refused) => {
+                self.turn_away(peer.remote, &refused);
+                let reply = match refused {
+                    Refused::Volume(why) if join.minor >= REFUSED_VOLUME_MINOR => {
+                        JoinReply::RefusedVolume(Text::cut(why))
+                    }
+                    Refused::Volume(why) | Refused::Join(why) => JoinReply::Refused(Text::cut(why)),
                 };
-                (refused, None)
+                (reply, None)
             }
         };
         writer.write(&reply).await?;
@@ -231,23 +259,45 @@ impl Door {
         Ok(joined)
     }
 
-    fn admit(&self, join: &Join, volume: VolumeName, key: PublicKey) -> Result<Welcome, String> {
+    fn admit(&self, join: &Join, key: PublicKey) -> Result<(JoinReply, NodeName), Refused> {
+        // An unknown token is refused below, as everything else that is wrong with it.
+        let role = self.with(|roster| roster.get().role_of(join.token));
+        let role = role.unwrap_or(Role::Agent);
+        let volume = match role {
+            Role::Agent => Some(self.volume_for(join).map_err(Refused::Volume)?),
+            Role::Operator | Role::Publisher if join.minor < ROLES_MINOR => {
+                let why = format!("this codevol is too old to join as {role}");
+                return Err(Refused::Join(why));
+            }
+            Role::Operator | Role::Publisher => None,
+        };
         // Counted tries and used tokens are durable before anyone hears of them.
         let joined = self
             .change(|roster| roster.join(join, key, now()))
             .map_err(|error| {
                 warn!(error = %Chain(&error), "roster cannot be written");
-                "the source cannot write its roster".to_owned()
+                Refused::Join("the source cannot write its roster".to_owned())
             })?;
-        let node = joined.map_err(|refused| refused.to_string())?;
-        self.journal.record(Line::new("join").node(&node).event());
-        Ok(Welcome {
-            fleet: self.facts.fleet,
-            node,
+        let node = joined.map_err(|refused| Refused::Join(refused.to_string()))?;
+        let line = Line::new("join").node(&node).detail(role.as_str());
+        self.journal.record(line.event());
+        let fleet = self.facts.fleet;
+        let Some(volume) = volume else {
+            let membership = Membership {
+                fleet,
+                node: node.clone(),
+                role,
+            };
+            return Ok((JoinReply::Member(membership), node));
+        };
+        let welcome = Welcome {
+            fleet,
+            node: node.clone(),
             operator: self.facts.operator,
             trust: self.facts.trust.clone(),
             volume,
-        })
+        };
+        Ok((JoinReply::Welcome(welcome), node))
     }
 
     fn volume_for(&self, join: &Join) -> Result<VolumeName, String> {

@@ -7,6 +7,7 @@
 //! ```
 
 pub mod bus;
+pub mod callers;
 pub mod chronicle;
 pub mod config;
 pub mod control;

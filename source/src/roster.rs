@@ -3,13 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use codevol_protocol::call::Role;
 use codevol_protocol::id::BlobId;
 use codevol_protocol::key::PublicKey;
 use codevol_protocol::limits::{NODES_MAX, TOKEN_TRIES_MAX};
 use codevol_protocol::message::Join;
 use codevol_protocol::name::{NodeName, slug};
 use codevol_protocol::release::UnixMillis;
+use codevol_protocol::role::Role;
 use codevol_protocol::token::{TokenId, TokenSecret};
 use serde::{Deserialize, Serialize};
 
@@ -38,10 +38,18 @@ struct Invitation {
     /// The hash of the secret: who reads the table cannot join by it.
     secret: BlobId,
     name: Option<NodeName>,
+    /// What the node may do once it is in.
+    #[serde(default = "agent")]
+    role: Role,
     expires_at: UnixMillis,
     wrong_tries: u32,
     /// Who used it. The same key may repeat, should our answer have been lost.
     used_by: Option<(NodeName, PublicKey)>,
+}
+
+/// What an invitation was for that was made before there were other roles.
+const fn agent() -> Role {
+    Role::Agent
 }
 
 /// Why nobody joins. The joiner is told no more than that.
@@ -91,13 +99,23 @@ impl Roster {
         &self.members
     }
 
-    /// Returns the name of the member that holds this key.
+    /// Returns the member that holds this key, and its name.
     #[must_use]
-    pub fn name_of(&self, key: &PublicKey) -> Option<&NodeName> {
-        self.members
-            .iter()
-            .find(|(_, member)| member.key == *key)
-            .map(|(name, _)| name)
+    pub fn by_key(&self, key: &PublicKey) -> Option<(&NodeName, &Member)> {
+        self.members.iter().find(|(_, member)| member.key == *key)
+    }
+
+    /// Returns what whoever joins by a token may do.
+    #[must_use]
+    pub fn role_of(&self, token: TokenId) -> Option<Role> {
+        let invitation = self.invitations.iter().find(|one| one.id == token);
+        invitation.map(|invitation| invitation.role)
+    }
+
+    /// Returns the names of the agents: the others hold no volume.
+    pub fn agents(&self) -> impl Iterator<Item = &NodeName> {
+        let agents = self.members.iter();
+        agents.filter_map(|(name, member)| (member.role == Role::Agent).then_some(name))
     }
 
     /// Opens an invitation; those that expired are forgotten.
@@ -108,7 +126,7 @@ impl Roster {
         &mut self,
         id: TokenId,
         secret: &TokenSecret,
-        name: Option<NodeName>,
+        (role, name): (Role, Option<NodeName>),
         (now, expires_at): (UnixMillis, UnixMillis),
     ) -> Result<(), JoinRefused> {
         self.invitations
@@ -125,6 +143,7 @@ impl Roster {
             id,
             secret,
             name,
+            role,
             expires_at,
             wrong_tries,
             used_by,
@@ -172,11 +191,12 @@ impl Roster {
             return Err(JoinRefused::KeyTaken(holder.clone()));
         }
         at.used_by = Some((name.clone(), key));
+        let role = at.role;
         self.members.insert(
             name.clone(),
             Member {
                 key,
-                role: Role::Agent,
+                role,
                 joined_at: now,
             },
         );
@@ -231,7 +251,7 @@ mod tests {
         let mut roster = Roster::default();
         let name = name.map(|name| name.parse().unwrap());
         roster
-            .invite(ID, &TokenSecret([7; 16]), name, (NOW, LATER))
+            .invite(ID, &TokenSecret([7; 16]), (Role::Agent, name), (NOW, LATER))
             .unwrap();
         roster
     }
@@ -256,7 +276,25 @@ mod tests {
             roster.join(&join(7, None), key(2), NOW),
             Err(JoinRefused::Used)
         );
-        assert_eq!(roster.name_of(&key(1)), Some(&name("dag-01")));
+        let (holder, _) = roster.by_key(&key(1)).unwrap();
+        assert_eq!(holder, &name("dag-01"));
+    }
+
+    #[test]
+    fn a_member_may_do_what_its_invitation_says_and_only_agents_hold_the_volumes() {
+        let mut roster = Roster::default();
+        for (n, role) in [(1, Role::Agent), (2, Role::Operator), (3, Role::Publisher)] {
+            let invited = (role, Some(name(role.as_str())));
+            let (id, secret) = (TokenId([n; 8]), TokenSecret([7; 16]));
+            roster.invite(id, &secret, invited, (NOW, LATER)).unwrap();
+            let join = Join {
+                token: id,
+                ..join(7, None)
+            };
+            roster.join(&join, key(n), NOW).unwrap();
+            assert_eq!(roster.by_key(&key(n)).unwrap().1.role, role);
+        }
+        assert!(roster.agents().eq([&name("agent")]));
     }
 
     #[test]
@@ -300,11 +338,21 @@ mod tests {
     fn names_and_keys_are_enrolled_once() {
         let mut roster = invited(Some("a"));
         roster.join(&join(7, None), key(1), NOW).unwrap();
-        let again = roster.invite(ID, &TokenSecret([7; 16]), Some(name("a")), (NOW, LATER));
+        let again = roster.invite(
+            ID,
+            &TokenSecret([7; 16]),
+            (Role::Agent, Some(name("a"))),
+            (NOW, LATER),
+        );
         assert_eq!(again, Err(JoinRefused::NameTaken(name("a"))));
         let second = TokenId([2; 8]);
         roster
-            .invite(second, &TokenSecret([7; 16]), None, (NOW, LATER))
+            .invite(
+                second,
+                &TokenSecret([7; 16]),
+                (Role::Agent, None),
+                (NOW, LATER),
+            )
             .unwrap();
         let other = Join {
             token: second,

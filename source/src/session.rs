@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use self::ping::Pings;
+pub(crate) use self::running::REVOKED;
 pub use self::running::{Entered, Sessions};
 use crate::fleet::{FleetHandle, SessionCommand, SessionId};
 use crate::push::{self, PushError, Pushed, Wanted};
@@ -64,6 +65,9 @@ pub enum SessionError {
     /// The peer did not say hello, or does not take what is said.
     #[error("peer does not answer within {0:?}")]
     Silent(Duration),
+    /// An agent made a call.
+    #[error("an agent may make no calls")]
+    Calls,
     /// The fleet takes no message.
     #[error("fleet takes no message within {0:?}")]
     Busy(Duration),
@@ -75,6 +79,7 @@ impl SessionError {
     pub fn violation(&self) -> Option<CloseCode> {
         match self {
             Self::Violation(_) | Self::Silent(_) => Some(CloseCode::Violation),
+            Self::Calls => Some(CloseCode::NotPermitted),
             Self::Frame(error) => error.violation(),
             Self::Closed(_) | Self::Busy(_) => None,
         }
@@ -208,6 +213,11 @@ impl Session {
                         Err(ended) if ended.is_cancelled() => {}
                         Err(ended) => error!(%node, error = %ended, "a push was broken off"),
                     }
+                }
+                // Its one control stream is open: another is a call.
+                stream = self.link.accept_control() => {
+                    stream?;
+                    return Err(SessionError::Calls);
                 }
                 message = reader.read::<FromAgent>() => match message? {
                     Some(message) => self.hear(message, (node, id)).await?,

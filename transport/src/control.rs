@@ -1,6 +1,7 @@
 //! Control sockets: how an operator on the same host reaches a daemon, one call a connection. Who
 //! may connect is the socket's mode and the caller's uid; the author of what is done is the
-//! caller's user name. What a call means, the daemon knows.
+//! caller's user name. What a call means, the daemon knows. And [`Caller`], which is also whoever calls
+//! over a link.
 
 use std::fs;
 use std::io;
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
 use codevol_protocol::limits::CONTROL_FRAME_BYTES_MAX;
-use codevol_protocol::name::Text;
+use codevol_protocol::name::{NodeName, Text};
+use codevol_protocol::role::Role;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Uid, geteuid};
 use serde::de::DeserializeOwned;
@@ -24,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::frame::{FrameError, FrameReader, FrameWriter};
+use crate::frame::{FrameError, FrameReader, FrameWriter, Inlet, Outlet};
+use crate::link::{LinkReader, LinkWriter};
 
 /// How many callers are served at once; one more is turned away.
 const CALLERS_MAX: usize = 64;
@@ -54,14 +57,43 @@ pub struct ControlListener {
     places: Arc<Semaphore>,
 }
 
-/// Someone who may call, and waits for the answer.
+/// Someone who has called, and waits for the answer.
 #[derive(Debug)]
 pub struct Caller {
-    /// The caller's user name.
+    /// The caller's name: of the user, on this host, or of the member.
     pub author: Text,
+    /// Which member it is, and what that one may do; nothing for a user of this host who may use the
+    /// control socket, and with it make every call.
+    pub member: Option<(NodeName, Role)>,
+    /// What the caller says after the call.
+    pub reader: CallReader,
     /// What the caller hears.
-    pub writer: FrameWriter<OwnedWriteHalf>,
+    pub writer: ReplyWriter,
     _place: OwnedSemaphorePermit,
+}
+
+/// Reads what a caller says, whichever way it came.
+pub type CallReader = FrameReader<Box<dyn Inlet>>;
+/// Writes what a caller hears, whichever way it came.
+pub type ReplyWriter = FrameWriter<Box<dyn Outlet>>;
+
+impl Caller {
+    /// Makes the caller that a member is, of the stream by which it called. `place` counts it.
+    #[must_use]
+    pub fn member(
+        author: Text,
+        member: (NodeName, Role),
+        (reader, writer): (LinkReader, LinkWriter),
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self {
+            author,
+            member: Some(member),
+            reader: reader.boxed(),
+            writer: writer.boxed(),
+            _place: place,
+        }
+    }
 }
 
 impl ControlListener {
@@ -103,20 +135,16 @@ impl ControlListener {
     {
         loop {
             // Cancel-safe: `accept` loses no caller when dropped.
-            let (reader, caller) = tokio::select! {
+            let caller = tokio::select! {
                 () = shutdown.cancelled() => break,
                 accepted = self.accept() => accepted,
             };
-            tasks.spawn(answer_one(
-                reader,
-                caller,
-                (shutdown.clone(), answer.clone()),
-            ));
+            tasks.spawn(answer_one(caller, (shutdown.clone(), answer.clone())));
         }
     }
 
     /// Waits for the next caller that may call. Cancel-safe.
-    async fn accept(&self) -> (FrameReader<OwnedReadHalf>, Caller) {
+    async fn accept(&self) -> Caller {
         loop {
             // Cancel-safe: `accept` loses no connection when dropped, and neither does the wait.
             let stream = match self.socket.accept().await {
@@ -134,12 +162,13 @@ impl ControlListener {
             match author(&stream) {
                 Some(author) => {
                     let (reader, writer) = framed(stream);
-                    let caller = Caller {
+                    return Caller {
                         author,
-                        writer,
+                        member: None,
+                        reader: reader.boxed(),
+                        writer: writer.boxed(),
                         _place: place,
                     };
-                    return (reader, caller);
                 }
                 None => warn!("control socket refused another user's process"),
             }
@@ -148,8 +177,7 @@ impl ControlListener {
 }
 
 async fn answer_one<Call: DeserializeOwned, Answered>(
-    mut reader: FrameReader<OwnedReadHalf>,
-    caller: Caller,
+    mut caller: Caller,
     (stop, answer): (CancellationToken, impl Fn(Call, Caller) -> Answered),
 ) where
     Answered: Future<Output = Result<(), FrameError>>,
@@ -157,7 +185,7 @@ async fn answer_one<Call: DeserializeOwned, Answered>(
     let call = tokio::select! {
         // Cancel-safe: who has not said what it wants is owed nothing.
         () = stop.cancelled() => return,
-        call = timeout(CALL_TIMEOUT, reader.read()) => call,
+        call = timeout(CALL_TIMEOUT, caller.reader.read()) => call,
     };
     let answered = match call {
         Ok(Ok(Some(call))) => tokio::select! {

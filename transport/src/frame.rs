@@ -4,6 +4,7 @@
 //! Every length is checked before memory is taken for it, and memory grows as bytes arrive, not as
 //! they are promised. A frame that has begun must move on; between frames a reader waits for ever.
 
+use std::fmt;
 use std::io;
 
 use codevol_protocol::codec::{self, DecodeError};
@@ -104,6 +105,14 @@ impl From<io::Error> for FrameError {
     }
 }
 
+/// Where frames come from.
+pub trait Inlet: AsyncRead + fmt::Debug + Send + Unpin {}
+impl<T: AsyncRead + fmt::Debug + Send + Unpin> Inlet for T {}
+
+/// Where frames go.
+pub trait Outlet: AsyncWrite + fmt::Debug + Send + Unpin {}
+impl<T: AsyncWrite + fmt::Debug + Send + Unpin> Outlet for T {}
+
 /// Reads frames out of a stream of bytes.
 #[derive(Debug)]
 pub struct FrameReader<R> {
@@ -126,6 +135,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             length: None,
             buffer: Vec::new(),
             progress: None,
+        }
+    }
+
+    /// Returns the reader as one that does not say what it reads from.
+    #[must_use]
+    pub fn boxed(self) -> FrameReader<Box<dyn Inlet>>
+    where
+        R: Inlet + 'static,
+    {
+        FrameReader {
+            stream: Box::new(self.stream),
+            bytes_max: self.bytes_max,
+            length: self.length,
+            buffer: self.buffer,
+            progress: self.progress,
         }
     }
 
@@ -225,6 +249,19 @@ impl<W: AsyncWrite + Unpin> FrameWriter<W> {
             stream,
             bytes_max,
             torn: false,
+        }
+    }
+
+    /// Returns the writer as one that does not say what it writes to.
+    #[must_use]
+    pub fn boxed(self) -> FrameWriter<Box<dyn Outlet>>
+    where
+        W: Outlet + 'static,
+    {
+        FrameWriter {
+            stream: Box::new(self.stream),
+            bytes_max: self.bytes_max,
+            torn: self.torn,
         }
     }
 

@@ -25,9 +25,9 @@ pub mod watch;
 
 pub use backoff::Backoff;
 pub use close::{CloseCode, CloseReason};
-pub use control::{Caller, ControlError, ControlListener};
+pub use control::{CallReader, Caller, ControlError, ControlListener, ReplyWriter};
 pub use dialer::{DialError, Dialer};
-pub use frame::{FrameError, FrameReader, FrameWriter};
+pub use frame::{FrameError, FrameReader, FrameWriter, Inlet, Outlet};
 pub use link::{Link, LinkReader, LinkWriter, PushWriter};
 pub use listener::{AcceptError, BindError, Listener, Peer, Pending};
 pub use traffic::{Carried, Counted, Traffic};

@@ -6,8 +6,7 @@ use std::time::Duration;
 use codevol_protocol::call::{CallFailure, FailureSort, ReleaseRef, Reply};
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_store::pieces::Pieces;
-use codevol_transport::FrameWriter;
-use tokio::net::unix::OwnedWriteHalf;
+use codevol_transport::ReplyWriter;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
@@ -22,7 +21,7 @@ impl Desk {
         &self,
         volume: Option<&VolumeName>,
         named: &ReleaseRef,
-        writer: &mut FrameWriter<OwnedWriteHalf>,
+        writer: &mut ReplyWriter,
     ) -> Result<Reply, CallFailure> {
         let (_, linked) = self.named(volume)?;
         let root = &linked.receiver.root;
@@ -52,7 +51,7 @@ impl Desk {
     }
 }
 
-async fn say(writer: &mut FrameWriter<OwnedWriteHalf>, reply: &Reply) -> Result<(), CallFailure> {
+async fn say(writer: &mut ReplyWriter, reply: &Reply) -> Result<(), CallFailure> {
     // Nobody hears of it: whoever asked has gone, or does not listen.
     let gone = || unavailable("stopping", "the caller does not listen");
     let said = timeout(PIECE_TIMEOUT, writer.write(reply)).await;

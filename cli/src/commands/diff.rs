@@ -6,8 +6,7 @@ use codevol_protocol::name::{NodeName, VolumeName};
 use serde::Serialize;
 
 use crate::commands::Context;
-use crate::config::Role;
-use crate::control::{Control, SCAN_TIMEOUT};
+use crate::control::SCAN_TIMEOUT;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::screens::diff;
@@ -41,7 +40,7 @@ struct Document<'a> {
 /// # Errors
 /// The source does not run, or has no such volume or release.
 pub fn run(args: &DiffArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let control = context.source()?;
     let volume = args.volume.clone();
     let call = match args.node.clone() {
         Some(node) => Call::NodeDiff { volume, node },

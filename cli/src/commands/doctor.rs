@@ -33,7 +33,7 @@ struct Document<'a> {
 /// # Errors
 /// There is no configuration.
 pub fn run(args: &DoctorArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let (loaded, checks) = match Config::load(context.config.as_deref(), None) {
+    let (loaded, checks) = match Config::load(context.config.as_deref(), &[]) {
         Ok(loaded) => {
             let progress = context.printer.progress("looking at this machine");
             let checks = runtime()?.block_on(doctor::examine(&loaded, args.net));

@@ -4,7 +4,6 @@ use codevol_protocol::call::{Call, Reply};
 use serde::Serialize;
 
 use crate::commands::Context;
-use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 
@@ -28,7 +27,7 @@ struct Document {
 /// # Errors
 /// It does not run, or it is not ready.
 pub fn run(args: &HealthArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(None)?)?;
+    let control = context.daemon()?;
     let ready = args.ready;
     let Reply::Healthy = control.ask(&Call::Health { ready })? else {
         return Err(control.unexpected());

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::commands::push::paths;
-use crate::config::Role;
-use crate::control::{Control, SCAN_TIMEOUT};
+use crate::config::Config;
+use crate::control::SCAN_TIMEOUT;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::screens::ignored;
@@ -36,10 +36,16 @@ struct Document<'a> {
 /// # Errors
 /// The source does not run, or the path lies outside of the tree.
 pub fn run(args: &IgnoredArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let loaded = context.load(Some(Role::Source))?;
-    let trees = paths::trees(&loaded, args.volume.as_ref())?;
+    let (control, loaded) = context.source_and_configuration()?;
     let asked: Vec<PathBuf> = args.why.iter().cloned().collect();
-    let (volume, below) = paths::below_one(&trees, args.volume.as_ref(), &asked)?;
+    let (volume, below) = match loaded.map(|loaded| loaded.config) {
+        Some(Config::Source(config)) => {
+            let trees = paths::trees(&config, args.volume.as_ref())?;
+            paths::below_one(&trees, args.volume.as_ref(), &asked)?
+        }
+        // The tree lies elsewhere: a path is one of the tree, as it is written.
+        _ => (args.volume.clone(), paths::of_tree(&asked)?),
+    };
     let written = args.why.as_ref().and_then(|path| path.to_str());
     let slash = match written {
         // Rules may be for directories only: a path that is to be one says so.
@@ -47,7 +53,6 @@ pub fn run(args: &IgnoredArgs, context: &Context) -> Result<ExitStatus, CommandE
         Some(_) | None => "",
     };
     let why = below.first().map(|path| format!("{path}{slash}"));
-    let control = Control::new(&loaded)?;
     let progress = context.printer.progress("looking at the tree");
     let reply = control.ask_within(&Call::Ignored { volume, why }, SCAN_TIMEOUT)?;
     drop(progress);

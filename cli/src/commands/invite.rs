@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use codevol_protocol::call::{Call, Reply, Role as NodeRole};
+use codevol_protocol::call::{Call, Reply};
 use codevol_protocol::name::NodeName;
 use codevol_protocol::release::UnixMillis;
+use codevol_protocol::role::Role;
 use serde::Serialize;
 
 use crate::commands::Context;
-use crate::config::{Role, duration, duration_text};
-use crate::control::Control;
+use crate::config::{duration, duration_text};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 
@@ -22,6 +22,10 @@ pub struct InviteArgs {
     /// What the node is to be called; else it says so itself
     #[arg(long)]
     pub name: Option<NodeName>,
+    /// What it may do: `agent`, a Dagster server; `operator`, a person's machine, all commands;
+    /// `publisher`, CI, push and status
+    #[arg(long, default_value = "agent", value_parser = role)]
+    pub role: Role,
     /// How long the token works, as `15m` or `2h`
     #[arg(long, default_value = "15m", value_parser = ttl)]
     pub ttl: Duration,
@@ -31,7 +35,7 @@ pub struct InviteArgs {
 struct Document<'a> {
     token: &'a str,
     name: Option<&'a NodeName>,
-    role: NodeRole,
+    role: Role,
     expires_at: UnixMillis,
 }
 
@@ -40,10 +44,11 @@ struct Document<'a> {
 /// # Errors
 /// The source does not run, or makes no token.
 pub fn run(args: &InviteArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(Some(Role::Source))?)?;
-    let call = Call::Invite {
-        name: args.name.clone(),
-        ttl_s: args.ttl.as_secs(),
+    let control = context.source()?;
+    let (role, name, ttl_s) = (args.role, args.name.clone(), args.ttl.as_secs());
+    let call = match role {
+        Role::Agent => Call::Invite { name, ttl_s },
+        Role::Operator | Role::Publisher => Call::InviteAs { role, name, ttl_s },
     };
     let Reply::Invited(invited) = control.ask(&call)? else {
         return Err(control.unexpected());
@@ -52,13 +57,19 @@ pub fn run(args: &InviteArgs, context: &Context) -> Result<ExitStatus, CommandEr
         context.printer.json(&Document {
             token: &invited.token,
             name: invited.name.as_ref(),
-            role: NodeRole::Agent,
+            role,
             expires_at: invited.expires_at,
         })?;
     } else {
         context.printer.line(&invited.token)?;
     }
     Ok(ExitStatus::Done)
+}
+
+fn role(text: &str) -> Result<Role, String> {
+    let known = [Role::Agent, Role::Operator, Role::Publisher];
+    let found = known.into_iter().find(|role| role.as_str() == text);
+    found.ok_or_else(|| format!("`{text}` is none of agent, operator, publisher"))
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {

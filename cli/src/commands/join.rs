@@ -1,4 +1,7 @@
-//! `codevol join`: enrols this machine as an agent and writes its configuration.
+//! `codevol join`: enrols this machine and writes its configuration. The token says as what: as an
+//! agent, here, or as a member that holds no volume, in [`member`].
+
+mod member;
 
 use std::fs;
 use std::io::Read as _;
@@ -9,9 +12,11 @@ use std::time::Duration;
 use codevol_agent::code_server::{CodeServer, Inspection};
 use codevol_agent::config::{Address, AgentConfig, CodeServerConfig};
 use codevol_agent::identity::{Enrolment, Identity};
-use codevol_agent::join::{self, JoinError, Wanted};
+use codevol_agent::join::{self, JoinError, Joined as Told, Wanted};
 use codevol_protocol::evidence::CodeServerKind;
+use codevol_protocol::key::PublicKey;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
+use codevol_protocol::role::Role as MemberRole;
 use codevol_protocol::token::Token;
 use serde::Serialize;
 
@@ -20,6 +25,7 @@ use crate::commands::init::{absolute, make_state, refuse_existing, write_new};
 use crate::config::{self, Config, Environment, Role};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
+use crate::membership;
 
 /// How much of a file or of standard input is read as a token, in bytes.
 const TOKEN_BYTES_MAX: u64 = 4_096;
@@ -33,9 +39,9 @@ const INSPECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct JoinArgs {
     /// What `codevol invite` printed; `-` reads standard input, `@FILE` a file
     pub token: String,
-    /// The folder that will hold `current` and `releases/`; made if it is not there
+    /// The folder that will hold `current` and `releases/`, for an agent; made if it is not there
     #[arg(long, value_name = "DIR")]
-    pub root: PathBuf,
+    pub root: Option<PathBuf>,
     /// The volume to hold, where the source has several
     #[arg(long, value_name = "NAME")]
     pub volume: Option<VolumeName>,
@@ -58,9 +64,12 @@ struct Joined<'a> {
     schema: &'static str,
     file: String,
     node: &'a str,
-    volume: &'a str,
-    root: String,
+    role: MemberRole,
+    volume: Option<&'a str>,
+    root: Option<String>,
     source: &'a [String],
+    source_key: PublicKey,
+    key_file: String,
 }
 
 /// Enrols this machine.
@@ -73,15 +82,22 @@ pub fn run(args: &JoinArgs, context: &Context) -> Result<ExitStatus, CommandErro
             .because(&error)
             .hint("copy it whole, or make a new one on the source: codevol invite --name NAME")
     })?;
+    if token.role != MemberRole::Agent {
+        return member::run(args, &token, context);
+    }
+    let root = args.root.as_deref().ok_or_else(|| {
+        CommandError::usage("the token is an agent's, which needs a folder for the releases")
+            .hint("name one with `--root DIR`")
+    })?;
     let file = config::file_to_write(context.config.as_deref());
     refuse_existing(&file)?;
     // What only the source knows is filled in below; that the folders fit is checked before it is
     // asked, since a token works once.
     let provisional = args.volume.clone().or_else(|| "volume".parse().ok());
     let provisional = provisional.ok_or_else(|| CommandError::failed("no volume name"))?;
-    let mut agent = configuration(args, &file, provisional, &token.source)?;
+    let mut agent = configuration((args, root), &file, provisional, &token.source)?;
     check(&agent, &file)?;
-    check_root(&args.root)?;
+    check_root(root)?;
     make_state(&agent.state_dir)?;
     let exists = Identity::exists(&agent.state_dir).map_err(|error| state_error(&agent, &error))?;
     if exists {
@@ -92,17 +108,17 @@ pub fn run(args: &JoinArgs, context: &Context) -> Result<ExitStatus, CommandErro
         )
         .hint("start it with `codevol agent`, or name another folder with `--state-dir`"));
     }
-    make_root(&args.root)?;
+    make_root(root)?;
     let key = Identity::node_key(&agent.state_dir).map_err(|error| state_error(&agent, &error))?;
-    let wanted = Wanted {
-        source: args.source.clone(),
-        name: args.name.clone(),
-        host: Text::cut(rustix::system::uname().nodename().to_string_lossy()),
-        volume: args.volume.clone(),
-    };
     let runtime = super::runtime()?;
-    let joined = runtime.block_on(join::join(&key, &token, wanted));
-    let (welcome, addresses) = joined.map_err(|error| refused(&error))?;
+    let joined = runtime.block_on(join::join(&key, &token, wanted(args)));
+    let (told, addresses) = joined.map_err(|error| refused(&error))?;
+    let Told::Agent(welcome) = told else {
+        return Err(
+            CommandError::not_permitted("the source takes this machine for no agent")
+                .hint("the token was changed; make a new one on the source: codevol invite"),
+        );
+    };
 
     for volume in &mut agent.volumes {
         volume.name = welcome.volume.clone();
@@ -125,7 +141,22 @@ pub fn run(args: &JoinArgs, context: &Context) -> Result<ExitStatus, CommandErro
         return Err(state_error(&agent, &error));
     }
     let inspections = runtime.block_on(inspect(&agent));
-    report(context, &file, (&agent, &welcome.node), &inspections)
+    let source_key = token.source_key;
+    report(
+        context,
+        &file,
+        (&agent, &welcome.node, source_key),
+        &inspections,
+    )
+}
+
+fn wanted(args: &JoinArgs) -> Wanted {
+    Wanted {
+        source: args.source.clone(),
+        name: args.name.clone(),
+        host: Text::cut(rustix::system::uname().nodename().to_string_lossy()),
+        volume: args.volume.clone(),
+    }
 }
 
 fn read_token(argument: &str) -> Result<String, CommandError> {
@@ -146,12 +177,12 @@ fn read_token(argument: &str) -> Result<String, CommandError> {
 }
 
 fn configuration(
-    args: &JoinArgs,
+    (args, root): (&JoinArgs, &Path),
     file: &Path,
     volume: VolumeName,
     source: &[String],
 ) -> Result<AgentConfig, CommandError> {
-    let mut agent = config::agent_defaults(file, volume, &args.root)
+    let mut agent = config::agent_defaults(file, volume, root)
         .map_err(|error| CommandError::environment("the working folder is gone").because(&error))?;
     if let Some(state_dir) = &args.state_dir {
         agent.state_dir = absolute(state_dir)?;
@@ -256,7 +287,7 @@ async fn inspect(agent: &AgentConfig) -> Vec<Inspection> {
 fn report(
     context: &Context,
     file: &Path,
-    (agent, node): (&AgentConfig, &NodeName),
+    (agent, node, source_key): (&AgentConfig, &NodeName, PublicKey),
     inspections: &[Inspection],
 ) -> Result<ExitStatus, CommandError> {
     let Some(volume) = agent.volumes.first() else {
@@ -274,9 +305,12 @@ fn report(
             schema: "codevol.join/1",
             file: file.display().to_string(),
             node: node.as_str(),
-            volume: volume.name.as_str(),
-            root: volume.root.display().to_string(),
+            role: MemberRole::Agent,
+            volume: Some(volume.name.as_str()),
+            root: Some(volume.root.display().to_string()),
             source: &agent.source,
+            source_key,
+            key_file: membership::key_file(&agent.state_dir).display().to_string(),
         })?;
         return Ok(ExitStatus::Done);
     }

@@ -12,7 +12,6 @@ use serde::Serialize;
 
 use self::time::Moment;
 use crate::commands::{Context, status};
-use crate::config::Role;
 use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
@@ -79,7 +78,7 @@ struct AtDocument<'a> {
 /// The source does not run, or has no such volume or release; the moment lies ahead or before the
 /// journal's beginning.
 pub fn run(args: &LogArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let control = context.source()?;
     match (&args.release, args.at) {
         (Some(named), _) => tell(named, args, (&control, context))?,
         (None, Some(moment)) => tell_moment(moment, args, (&control, context))?,

@@ -6,7 +6,6 @@ use codevol_protocol::name::NodeName;
 use serde::Serialize;
 
 use crate::commands::{Context, done};
-use crate::config::Role;
 use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
@@ -46,7 +45,7 @@ struct Document<'a> {
 /// # Errors
 /// The source does not run, there is no such member, or nobody agreed.
 pub fn run(args: &NodeArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let control = context.source()?;
     match &args.action {
         Action::Ls => list(&control, context),
         Action::Rm { name, yes } => {

@@ -5,8 +5,6 @@ use codevol_protocol::name::{NodeName, Printable};
 use serde::Serialize;
 
 use crate::commands::Context;
-use crate::config::Role;
-use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 
@@ -30,7 +28,7 @@ struct Document<'a> {
 /// # Errors
 /// The source does not run, there is no such node, it is not connected, or it does not answer.
 pub fn run(args: &PingArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let control = context.source()?;
     let node = args.node.clone();
     let Reply::Pong(pong) = control.ask(&Call::Ping { node })? else {
         return Err(control.unexpected());

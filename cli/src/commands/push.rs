@@ -8,7 +8,7 @@ use codevol_protocol::name::{Text, VolumeName};
 use serde::Serialize;
 
 use crate::commands::Context;
-use crate::config::Role;
+use crate::config::{Config, Role};
 use crate::control::{Control, SCAN_TIMEOUT};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
@@ -123,7 +123,10 @@ fn show_plan(what: &What, context: &Context) -> Result<ExitStatus, CommandError>
 
 fn begin(what: &What, context: &Context) -> Result<(Control, Push), CommandError> {
     let loaded = context.load(Some(Role::Source))?;
-    let trees = paths::trees(&loaded, what.volume.as_ref())?;
+    let Config::Source(config) = &loaded.config else {
+        return Err(CommandError::config("this is no source's configuration"));
+    };
+    let trees = paths::trees(config, what.volume.as_ref())?;
     let (volume, paths) = paths::below_one(&trees, what.volume.as_ref(), &what.paths)?;
     let push = Push {
         volume,

@@ -5,8 +5,6 @@ use codevol_protocol::name::VolumeName;
 
 use crate::commands::Context;
 use crate::commands::push::follow::{Undo, Wanted, follow};
-use crate::config::Role;
-use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 
@@ -26,7 +24,7 @@ pub struct RetryArgs {
 /// # Errors
 /// There is no such release, or what came of it cannot be told.
 pub fn run(args: &RetryArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let control = context.source()?;
     let wanted = Wanted {
         call: Call::Retry {
             volume: args.volume.clone(),

@@ -8,8 +8,6 @@ use codevol_protocol::status::{Status, VolumeStatus};
 use crate::commands::push::follow::{Undo, Wanted, follow};
 use crate::commands::push::message;
 use crate::commands::{Context, status};
-use crate::config::Role;
-use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 
@@ -38,7 +36,7 @@ pub struct RollbackArgs {
 /// # Errors
 /// Nothing was published, nobody agreed, or what came of it cannot be told.
 pub fn run(args: &RollbackArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let control = context.source()?;
     let message = message(&args.message)?;
     if !args.yes {
         let status = status::ask(&control)?;

@@ -26,8 +26,14 @@ pub struct StatusArgs {
 /// # Errors
 /// The daemon cannot be asked.
 pub fn run(args: &StatusArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let loaded = context.load(None)?;
-    let control = Control::new(&loaded)?;
+    // Of a member by environment alone there is no configuration, and no host to look at.
+    let (control, loaded) = match context.member()? {
+        Some(remote) => (Control::of_member(remote), None),
+        None => {
+            let loaded = context.load(None)?;
+            (Control::new(&loaded)?, Some(loaded.config))
+        }
+    };
     if args.watch {
         return watch::run(&control, context);
     }
@@ -38,7 +44,7 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<ExitStatus, CommandEr
         context
             .printer
             .line(status::render(&status, screens::now()))?;
-        let exposed = exposed(&loaded.config);
+        let exposed = loaded.as_ref().map_or_else(Vec::new, exposed);
         if !exposed.is_empty() {
             context.printer.line(status::render_host(&exposed))?;
         }

@@ -5,8 +5,6 @@ use codevol_protocol::name::VolumeName;
 
 use crate::commands::push::message;
 use crate::commands::{Context, done};
-use crate::config::Role;
-use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 
@@ -26,7 +24,7 @@ pub struct ThawArgs {
 /// # Errors
 /// The source does not run, or has no such volume.
 pub fn run(args: &ThawArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(Some(Role::Source))?)?;
+    let control = context.source()?;
     let call = Call::Thaw {
         volume: args.volume.clone(),
         message: message(&args.message)?,

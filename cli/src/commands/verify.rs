@@ -6,11 +6,11 @@ use codevol_protocol::call::{Call, Reply};
 use codevol_protocol::drift::{NodeVerified, Verified, Verifying};
 use codevol_protocol::name::VolumeName;
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::commands::Context;
-use crate::control::{Control, block_on};
+use crate::control::{Control, Replies, block_on};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::output::progress::Progress;
@@ -48,7 +48,7 @@ struct Document<'a> {
 /// # Errors
 /// Nobody could be asked, or it was interrupted.
 pub fn run(args: &VerifyArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(None)?)?;
+    let control = context.daemon()?;
     let (nodes, verified) = block_on(ask(&control, args, context))??;
     let standing = Standing::of(&nodes, &verified);
     if context.printer.is_json() {
@@ -73,7 +73,7 @@ async fn ask(
     context: &Context,
 ) -> Result<(Vec<NodeVerified>, Verified), CommandError> {
     let limit = if args.deep { DEEP_TIMEOUT } else { TIMEOUT };
-    let mut interrupt = signal(SignalKind::interrupt())
+    let interrupt = signal(SignalKind::interrupt())
         .map_err(|error| CommandError::failed("cannot handle signals").because(&error))?;
     let call = Call::Verify {
         volume: args.volume.clone(),
@@ -87,6 +87,17 @@ async fn ask(
             .printer
             .note(format_args!("Waiting  up to {limit} for all that is held"));
     }
+    let found = hear(control, (&mut replies, interrupt), until, context).await;
+    replies.hang_up().await;
+    found
+}
+
+async fn hear(
+    control: &Control,
+    (replies, mut interrupt): (&mut Replies, Signal),
+    until: Instant,
+    context: &Context,
+) -> Result<(Vec<NodeVerified>, Verified), CommandError> {
     let progress = context.printer.progress("verifying");
     let mut going = Going::default();
     let mut nodes = Vec::new();

@@ -19,6 +19,14 @@ pub(super) fn state_dir(folder: &Path) -> PathBuf {
     folder.join("state")
 }
 
+/// Returns `state` beside a file that is to be written.
+///
+/// # Errors
+/// The working folder is gone, so that a relative path means nothing.
+pub fn state_beside(file: &Path) -> std::io::Result<PathBuf> {
+    Ok(state_dir(&folder_of(file)?))
+}
+
 /// Returns the control socket in the state folder.
 pub(super) fn control_socket(state_dir: &Path) -> PathBuf {
     state_dir.join("control.sock")

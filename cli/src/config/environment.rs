@@ -43,6 +43,18 @@ impl Environment {
         self.value(FILE).filter(|file| !file.is_empty())
     }
 
+    /// Whether the environment names a file.
+    #[must_use]
+    pub fn names_file(&self) -> bool {
+        self.file().is_some()
+    }
+
+    /// Returns what a variable holds; an empty one holds nothing.
+    #[must_use]
+    pub fn held(&self, variable: &str) -> Option<&OsStr> {
+        self.value(variable).filter(|value| !value.is_empty())
+    }
+
     pub(super) fn value(&self, variable: &str) -> Option<&OsStr> {
         self.0.get(variable).map(OsString::as_os_str)
     }

@@ -6,11 +6,12 @@ use tempfile::TempDir;
 use super::*;
 
 fn control(dir: &TempDir) -> Control {
-    Control {
-        role: Role::Source,
-        socket: dir.path().join("control.sock"),
-        start: "codevol -C codevol.toml source".to_owned(),
-    }
+    let start = "codevol -C codevol.toml source".to_owned();
+    Control::of_socket(Role::Source, &socket(dir), start)
+}
+
+fn socket(dir: &TempDir) -> PathBuf {
+    dir.path().join("control.sock")
 }
 
 #[test]
@@ -19,7 +20,7 @@ fn a_daemon_that_does_not_run_is_unreachable() {
     let control = control(&dir);
     let absent = control.ask(&Call::Status).unwrap_err();
     // A socket that nobody listens on any more: the daemon was killed.
-    drop(UnixListener::bind(&control.socket).unwrap());
+    drop(UnixListener::bind(socket(&dir)).unwrap());
     let refused = control.ask(&Call::Status).unwrap_err();
     for error in [absent, refused] {
         assert_eq!((error.exit.code(), &*error.kind), (69, "unreachable"));

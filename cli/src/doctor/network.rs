@@ -13,6 +13,7 @@ use rustix::net::sockopt::socket_recv_buffer_size;
 use super::Check;
 use crate::config::Config;
 use crate::error::chain;
+use crate::membership;
 use crate::output::units;
 
 /// What the kernel gives by default: with less, a burst of datagrams is lost where the host is busy.
@@ -87,7 +88,9 @@ pub(super) async fn dial(config: &Config) -> Vec<Check> {
                 (address.into_iter().collect(), Some(identity.node.public()))
             })
             .map_err(|error| chain(&error)),
-        Config::Operator(config) => Ok((config.source.clone(), None)),
+        Config::Operator(config) => membership::open(&config.state_dir)
+            .map(|(_, membership)| (config.source.clone(), Some(membership.source_key)))
+            .map_err(|error| chain(&error)),
     };
     let (addresses, pinned): (Vec<String>, Option<PublicKey>) = match whom {
         Ok(whom) => whom,

@@ -13,6 +13,7 @@ use crate::config::{Config, Loaded};
 use crate::control::Control;
 use crate::error::chain;
 use crate::exit::ExitStatus;
+use crate::membership;
 
 /// How long the daemon may take to say that it works.
 const ANSWER_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
@@ -52,7 +53,7 @@ pub(super) async fn look(loaded: &Loaded) -> Vec<Check> {
         });
         Check::wrong(what, finding.message).mend(mend)
     }));
-    checks.extend(identity(&loaded.config));
+    checks.push(identity(&loaded.config));
     checks.extend(daemon(loaded).await);
     checks
 }
@@ -83,7 +84,7 @@ fn judge_owner(own: u32, owner: u32, file: &str) -> Check {
 }
 
 /// Opens the keys and what goes with them, as the daemon does when it starts.
-fn identity(config: &Config) -> Option<Check> {
+fn identity(config: &Config) -> Check {
     let (opened, how) = match config {
         Config::Source(config) => {
             let opened = SourceIdentity::open(&config.state_dir).map(drop);
@@ -95,15 +96,19 @@ fn identity(config: &Config) -> Option<Check> {
             let how = "`codevol join TOKEN --root DIR` enrols this node";
             (opened.map_err(|error| chain(&error)), how)
         }
-        Config::Operator(_) => return None,
+        Config::Operator(config) => {
+            let opened = membership::open(&config.state_dir).map(drop);
+            let how = "`codevol join TOKEN` enrols this machine";
+            (opened.map_err(|error| chain(&error)), how)
+        }
     };
-    Some(match opened {
+    match opened {
         Ok(()) => Check::ok(
             "identity",
-            "keys and trust record are there and belong together",
+            "keys, and what goes with them, are there and belong together",
         ),
         Err(causes) => Check::wrong("identity", causes.join(": ")).mend(how),
-    })
+    }
 }
 
 async fn daemon(loaded: &Loaded) -> Option<Check> {

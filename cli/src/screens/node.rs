@@ -1,6 +1,6 @@
 //! The screen of `codevol node ls`.
 
-use codevol_protocol::call::{Member, Role};
+use codevol_protocol::call::Member;
 use codevol_protocol::release::UnixMillis;
 
 use super::ago;
@@ -14,9 +14,6 @@ pub fn render(members: &[Member], now: UnixMillis) -> String {
     }
     let mut table = Table::new(["NODE", "ROLE", "KEY", "JOINED", "SEEN"]);
     for member in members {
-        let role = match member.role {
-            Role::Agent => "agent",
-        };
         let seen = match (member.online, member.last_seen_at) {
             (true, _) => "now".to_owned(),
             (false, Some(at)) => ago(at, now),
@@ -24,7 +21,7 @@ pub fn render(members: &[Member], now: UnixMillis) -> String {
         };
         let cells: [Cell; 5] = [
             member.name.as_str().into(),
-            role.into(),
+            member.role.as_str().into(),
             member.key.short().into(),
             ago(member.joined_at, now).into(),
             seen.into(),

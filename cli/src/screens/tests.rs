@@ -1,8 +1,9 @@
 //! The screens that are one table.
 
-use codevol_protocol::call::{IgnoredPath, LogEntry, Member, ReleaseResult, Role};
+use codevol_protocol::call::{IgnoredPath, LogEntry, Member, ReleaseResult};
 use codevol_protocol::key::SecretKey;
 use codevol_protocol::release::Origin;
+use codevol_protocol::role::Role;
 use insta::assert_snapshot;
 
 use super::sample::{self, HOSTILE, NOW, before, plain, text};

@@ -8,9 +8,9 @@ use codevol_protocol::chain::Chain;
 use codevol_protocol::evidence::Evidence;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::Seq;
+use codevol_protocol::role::Role;
 use codevol_protocol::status::{Event, EventKind, Outcome, STATUS_SCHEMA, Status};
-use codevol_transport::{Caller, FrameError, FrameWriter};
-use tokio::net::unix::OwnedWriteHalf;
+use codevol_transport::{Caller, FrameError, ReplyWriter};
 use tokio::sync::broadcast;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
@@ -23,15 +23,17 @@ use crate::lines;
 use crate::publish::ROLLOUT_TIMEOUT_MS;
 use crate::volume::Volume;
 
-type Writer = FrameWriter<OwnedWriteHalf>;
-
 impl Desk {
-    /// Answers one call; what follows from it is told as it happens.
+    /// Answers one call, if the caller may make it; what follows from it is told as it happens.
     ///
     /// # Errors
     /// When the caller does not take the answer.
     pub async fn answer(self, call: Call, mut caller: Caller) -> Result<(), FrameError> {
         let (author, writer) = (caller.author, &mut caller.writer);
+        if let Some((node, role)) = caller.member.filter(|(_, role)| !role.permits(&call)) {
+            self.door.note_refused(&node, call.name(), role);
+            return writer.write(&Reply::Failed(denied(&call, role))).await;
+        }
         let replied = tokio::select! {
             // Whatever was asked of a volume's task is done or not, as its state on disk says. A
             // frame that was half written makes the last word fail, and is not torn by it.
@@ -46,7 +48,7 @@ impl Desk {
         &self,
         call: Call,
         author: Text,
-        writer: &mut Writer,
+        writer: &mut ReplyWriter,
     ) -> Result<Reply, CallFailure> {
         match call {
             Call::Push(push) => {
@@ -85,12 +87,8 @@ impl Desk {
         match call {
             Call::Health { ready } => self.health(ready),
             Call::Status => Ok(Reply::Status(Box::new(self.status().await?))),
-            Call::Invite { name, ttl_s } => {
-                let invited = self
-                    .door
-                    .invite(name, Duration::from_secs(ttl_s), &author)?;
-                Ok(Reply::Invited(invited))
-            }
+            Call::Invite { name, ttl_s } => self.invite((Role::Agent, name), ttl_s, &author),
+            Call::InviteAs { role, name, ttl_s } => self.invite((role, name), ttl_s, &author),
             Call::Nodes => Ok(self.nodes().await),
             Call::RemoveNode { name } => self.remove_node(&name, &author).await,
             Call::Log { volume, count } => {
@@ -166,7 +164,7 @@ impl Desk {
     }
 
     /// Tells how everything stands, and again whenever that has changed. It ends with the caller.
-    async fn watch(&self, writer: &mut Writer) -> Result<Reply, CallFailure> {
+    async fn watch(&self, writer: &mut ReplyWriter) -> Result<Reply, CallFailure> {
         let mut following = self.changes.follow();
         loop {
             if let Some(news) = following.news(self.status().await?) {
@@ -179,14 +177,39 @@ impl Desk {
         }
     }
 
+    fn invite(
+        &self,
+        invited: (Role, Option<NodeName>),
+        ttl_s: u64,
+        author: &Text,
+    ) -> Result<Reply, CallFailure> {
+        let ttl = Duration::from_secs(ttl_s);
+        Ok(Reply::Invited(self.door.invite(invited, ttl, author)?))
+    }
+
+    /// Checks that there is an agent of this name.
+    pub(super) fn agent(&self, name: &NodeName) -> Result<(), CallFailure> {
+        let refused = |message: String| {
+            let refused = CallFailure::new(FailureSort::Refused, "not-found", message);
+            Err(refused.hint("`codevol node ls` lists the members"))
+        };
+        match self.door.members().into_iter().find(|m| m.name == *name) {
+            Some(member) if member.role == Role::Agent => Ok(()),
+            Some(member) => refused(format!(
+                "`{name}` is no agent, but of role `{}`",
+                member.role
+            )),
+            None => refused(format!("there is no node `{name}`")),
+        }
+    }
+
     async fn nodes(&self) -> Reply {
         let mut members = self.door.members();
-        let online = self
-            .sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .online();
-        let mut seen = std::collections::BTreeMap::new();
+        let (online, mut seen) = {
+            let sessions = self.sessions.lock();
+            let sessions = sessions.unwrap_or_else(PoisonError::into_inner);
+            (sessions.online(), sessions.heard())
+        };
         for volume in self.volumes.values() {
             let status = volume.fleet.status().await;
             seen.extend(
@@ -232,14 +255,14 @@ impl Desk {
         &self,
         volume: Option<VolumeName>,
         wait: bool,
-        writer: &mut Writer,
+        writer: &mut ReplyWriter,
         publish: impl AsyncFnOnce(&Volume) -> Result<PushPlan, CallFailure>,
     ) -> Result<Reply, CallFailure> {
         let (_, volume) = self.volume(volume)?;
         // Followed before it is published: no step can be missed.
         let mut notices = volume.fleet.bus().follow();
         let mut plan = publish(volume).await?;
-        plan.nodes = self.door.members().len() as u64;
+        plan.nodes = self.door.agents().len() as u64;
         if plan.release.is_some() {
             // The rollout has begun, and does not wait for this.
             let counted = block_in_place(|| lines::of_release(&volume.history, &plan));
@@ -280,7 +303,7 @@ async fn watch(
     volume: &Volume,
     release: &codevol_protocol::status::ReleaseStatus,
     notices: &mut broadcast::Receiver<Notice>,
-    writer: &mut Writer,
+    writer: &mut ReplyWriter,
 ) -> Result<Reply, CallFailure> {
     let done = |outcome: Outcome| Reply::Outcome(Box::new(outcome));
     if let Some(outcome) = volume
@@ -324,13 +347,17 @@ async fn watch(
     }
 }
 
-async fn tell(event: Event, writer: &mut Writer) -> Result<(), CallFailure> {
+async fn tell(event: Event, writer: &mut ReplyWriter) -> Result<(), CallFailure> {
     let told = writer.write(&Reply::Event(Box::new(event))).await;
     told.map_err(|_gone| stopping())
 }
 
 /// Tells how far each node is with a release, for whoever did not hear of its steps: without figures.
-async fn tell_state(volume: &Volume, seq: Seq, writer: &mut Writer) -> Result<(), CallFailure> {
+async fn tell_state(
+    volume: &Volume,
+    seq: Seq,
+    writer: &mut ReplyWriter,
+) -> Result<(), CallFailure> {
     let status = volume.fleet.status().await.ok_or_else(stopping)?;
     for node in status.nodes {
         let runs = node.release == Some(seq);
@@ -360,7 +387,7 @@ async fn tell_state(volume: &Volume, seq: Seq, writer: &mut Writer) -> Result<()
 async fn tell_pending(
     seq: Seq,
     notices: &mut broadcast::Receiver<Notice>,
-    writer: &mut Writer,
+    writer: &mut ReplyWriter,
 ) -> Result<(), CallFailure> {
     while let Ok(notice) = notices.try_recv() {
         if let Notice::Event(event) = notice
@@ -417,6 +444,13 @@ fn may_retry(volume: &Volume, release: &Published) -> Result<(), CallFailure> {
         .hint(format!("`codevol rollback {seq}` makes it live again"))),
         (ReleaseResult::Broken | ReleaseResult::Held, None) => Ok(()),
     }
+}
+
+/// The caller's role does not permit the call.
+fn denied(call: &Call, role: Role) -> CallFailure {
+    let message = format!("`{}` is not for the role `{role}`", call.name());
+    CallFailure::new(FailureSort::Denied, "not-permitted", message)
+        .hint("run it on the source's host, or on the machine of an operator")
 }
 
 pub(super) fn stopping() -> CallFailure {

@@ -15,11 +15,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 impl Desk {
     /// Asks a node for a sign of life, and returns how long it took.
     pub(super) async fn ping(&self, node: NodeName) -> Result<Reply, CallFailure> {
-        if !self.door.members().iter().any(|member| member.name == node) {
-            let message = format!("there is no node `{node}`");
-            let unknown = CallFailure::new(FailureSort::Refused, "not-found", message);
-            return Err(unknown.hint("`codevol node ls` lists the members"));
-        }
+        self.agent(&node)?;
         let unreachable = |why: &str| {
             let message = format!("node `{node}` {why}");
             CallFailure::new(FailureSort::Unavailable, "unreachable", message)

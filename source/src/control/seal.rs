@@ -5,8 +5,7 @@ use std::time::Duration;
 use codevol_protocol::call::{CallFailure, FailureSort, ReleaseRef, Reply};
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_store::pieces::Pieces;
-use codevol_transport::FrameWriter;
-use tokio::net::unix::OwnedWriteHalf;
+use codevol_transport::ReplyWriter;
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
@@ -22,7 +21,7 @@ impl Desk {
         &self,
         volume: Option<VolumeName>,
         named: &ReleaseRef,
-        writer: &mut FrameWriter<OwnedWriteHalf>,
+        writer: &mut ReplyWriter,
     ) -> Result<Reply, CallFailure> {
         let (_, volume) = self.volume(volume)?;
         let history = &volume.history;
@@ -62,7 +61,7 @@ fn refused(kind: &str, message: String) -> CallFailure {
     CallFailure::new(FailureSort::Refused, kind, message)
 }
 
-async fn say(writer: &mut FrameWriter<OwnedWriteHalf>, reply: &Reply) -> Result<(), CallFailure> {
+async fn say(writer: &mut ReplyWriter, reply: &Reply) -> Result<(), CallFailure> {
     let said = timeout(PIECE_TIMEOUT, writer.write(reply)).await;
     // Nobody hears of it: whoever asked has gone, or does not listen.
     said.map_err(|_elapsed| stopping())?

@@ -9,8 +9,7 @@ use codevol_protocol::drift::{
     Answer, Depth, Looked, NodeVerified, SourceVerified, Verified, Verifying,
 };
 use codevol_protocol::name::{NodeName, Text, VolumeName};
-use codevol_transport::FrameWriter;
-use tokio::net::unix::OwnedWriteHalf;
+use codevol_transport::ReplyWriter;
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, block_in_place};
 use tokio::time::{Instant, interval, timeout_at};
@@ -23,8 +22,6 @@ use crate::diff;
 use crate::fleet::Heard;
 use crate::stored::{self, Progress};
 use crate::volume::Volume;
-
-type Writer = FrameWriter<OwnedWriteHalf>;
 
 /// How long a verification may take; every release that is held takes longer.
 const TIMEOUT: Duration = Duration::from_secs(900);
@@ -40,15 +37,15 @@ impl Desk {
         &self,
         volume: Option<VolumeName>,
         deep: bool,
-        writer: &mut Writer,
+        writer: &mut ReplyWriter,
     ) -> Result<Reply, CallFailure> {
         let (name, volume) = self.volume(volume)?;
-        let members = self.door.members();
+        let agents = self.door.agents();
         let asked = Instant::now();
         let depth = if deep { Depth::Held } else { Depth::Active };
         let mut asking = Asking {
             heard: volume.fleet.verify(depth, None).await,
-            left: members.into_iter().map(|m| (m.name, asked)).collect(),
+            left: agents.into_iter().map(|name| (name, asked)).collect(),
             until: asked + if deep { DEEP_TIMEOUT } else { TIMEOUT },
             own: deep.then(|| Own::start(volume)),
         };
@@ -68,11 +65,7 @@ impl Desk {
         node: &NodeName,
     ) -> Result<TreeDiff, CallFailure> {
         let (_, volume) = self.volume(volume)?;
-        if !self.door.members().iter().any(|m| m.name == *node) {
-            let message = format!("there is no node `{node}`");
-            return Err(CallFailure::new(FailureSort::Refused, "not-found", message)
-                .hint("`codevol node ls` lists the members"));
-        }
+        self.agent(node)?;
         let until = Instant::now() + TIMEOUT;
         let heard = volume
             .fleet
@@ -177,7 +170,7 @@ impl Asking {
     /// Tells what each node found as it comes, and returns what the source found.
     async fn hear_all(
         &mut self,
-        writer: &mut Writer,
+        writer: &mut ReplyWriter,
     ) -> Result<Option<SourceVerified>, CallFailure> {
         let mut tick = interval(TICK);
         let mut answers = 0_usize;
@@ -211,7 +204,7 @@ impl Asking {
 
     async fn finish_own(
         &mut self,
-        writer: &mut Writer,
+        writer: &mut ReplyWriter,
     ) -> Result<Option<SourceVerified>, CallFailure> {
         let mut tick = interval(TICK);
         loop {
@@ -234,7 +227,7 @@ impl Asking {
         }
     }
 
-    async fn tell(&mut self, heard: Heard, writer: &mut Writer) -> Result<(), CallFailure> {
+    async fn tell(&mut self, heard: Heard, writer: &mut ReplyWriter) -> Result<(), CallFailure> {
         match heard {
             Heard::Going(node, pass) => {
                 if let Some(last) = self.left.get_mut(&node) {
@@ -250,13 +243,13 @@ impl Asking {
         }
     }
 
-    async fn tell_own(&self, writer: &mut Writer) -> Result<(), CallFailure> {
+    async fn tell_own(&self, writer: &mut ReplyWriter) -> Result<(), CallFailure> {
         let Some(own) = &self.own else { return Ok(()) };
         let (node, pass) = (None, own.progress.pass());
         say(Reply::Verifying(Verifying { node, pass }), writer).await
     }
 
-    async fn give_up_silent(&mut self, writer: &mut Writer) -> Result<(), CallFailure> {
+    async fn give_up_silent(&mut self, writer: &mut ReplyWriter) -> Result<(), CallFailure> {
         let is_over = Instant::now() >= self.until;
         let silent = |_: &NodeName, last: &mut Instant| is_over || last.elapsed() >= SILENCE;
         let silent: Vec<NodeName> = self
@@ -274,7 +267,7 @@ impl Asking {
 async fn tell_answer(
     name: NodeName,
     (answer, looked): (Answer, Option<Box<Looked>>),
-    writer: &mut Writer,
+    writer: &mut ReplyWriter,
 ) -> Result<(), CallFailure> {
     let found = NodeVerified {
         name,
@@ -284,6 +277,6 @@ async fn tell_answer(
     say(Reply::NodeVerified(Box::new(found)), writer).await
 }
 
-async fn say(reply: Reply, writer: &mut Writer) -> Result<(), CallFailure> {
+async fn say(reply: Reply, writer: &mut ReplyWriter) -> Result<(), CallFailure> {
     writer.write(&reply).await.map_err(|_gone| stopping())
 }

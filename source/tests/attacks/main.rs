@@ -12,6 +12,7 @@
 mod host;
 mod member;
 
+mod callers;
 mod disk;
 mod drift;
 mod follow;

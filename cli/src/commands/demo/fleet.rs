@@ -83,7 +83,7 @@ impl Fleet {
             "127.0.0.1:0".as_ref(),
         ];
         call(&exe, &source, init).await?;
-        let loaded = Config::load(Some(&source), Some(Role::Source))?;
+        let loaded = Config::load(Some(&source), &[Role::Source])?;
         let mut fleet = Self {
             exe,
             folder: folder.to_owned(),

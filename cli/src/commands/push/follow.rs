@@ -60,8 +60,16 @@ pub(in crate::commands) fn follow(
         let mut interrupt = signal(SignalKind::interrupt())
             .map_err(|error| CommandError::failed("cannot handle signals").because(&error))?;
         let progress = context.printer.progress("publishing");
-        let (replies, plan) = publish(control, &wanted.call, &mut interrupt).await?;
+        let mut replies = control.begin(&wanted.call).await?;
+        let published = publish(control, &mut replies, &mut interrupt).await;
         drop(progress);
+        let plan = match published {
+            Ok(plan) => plan,
+            Err(error) => {
+                replies.hang_up().await;
+                return Err(error);
+            }
+        };
         let following = Following {
             control,
             context,
@@ -69,25 +77,30 @@ pub(in crate::commands) fn follow(
             undo: wanted.undo,
             begun,
         };
-        match plan.release.as_ref().filter(|_| wanted.wait) {
+        let ended = match plan.release.as_ref().filter(|_| wanted.wait) {
             Some(release) => {
-                let replies = (replies, &mut interrupt);
+                let replies = (&mut replies, &mut interrupt);
                 following.to_the_end(replies, release.seq).await
             }
             None => following.no_further(),
-        }
+        };
+        replies.hang_up().await;
+        ended
     })?
 }
 
 async fn publish(
     control: &Control,
-    call: &Call,
+    replies: &mut Replies,
     interrupt: &mut Signal,
-) -> Result<(Replies, PushPlan), CommandError> {
-    let mut replies = control.begin(call).await?;
+) -> Result<PushPlan, CommandError> {
     // Cancel-safe: whichever arm is dropped, the call is given up with the other's end.
     let reply = tokio::select! {
-        reply = replies.next(Instant::now() + SCAN_TIMEOUT) => reply?,
+        reply = replies.next(Instant::now() + SCAN_TIMEOUT) => match reply {
+            // The answer was lost, and with it whether there was one.
+            Err(error) if replies.is_lost(&error) => return Err(unanswered(error)),
+            reply => reply?,
+        },
         _ = interrupt.recv() => {
             let message = "interrupted before the source answered: it may publish yet";
             return Err(CommandError::new(ExitStatus::Interrupted, "interrupted", message)
@@ -97,7 +110,20 @@ async fn publish(
     let Reply::Plan(plan) = reply else {
         return Err(control.unexpected());
     };
-    Ok((replies, *plan))
+    Ok(*plan)
+}
+
+/// The source took the call, and did not get to say what it did.
+fn unanswered(error: CommandError) -> CommandError {
+    CommandError {
+        hint: Some(format!(
+            "{}whether it was published, `codevol log` shows",
+            error
+                .hint
+                .map_or_else(String::new, |hint| format!("{hint}; "))
+        )),
+        ..error
+    }
 }
 
 /// A release that is published, and whoever wants to know how it fares.
@@ -135,7 +161,7 @@ impl Following<'_> {
 
     async fn to_the_end(
         &self,
-        replies: (Replies, &mut Signal),
+        replies: (&mut Replies, &mut Signal),
         seq: Seq,
     ) -> Result<ExitStatus, CommandError> {
         let printer = &self.context.printer;
@@ -159,7 +185,7 @@ impl Following<'_> {
 
     async fn watch(
         &self,
-        (mut replies, interrupt): (Replies, &mut Signal),
+        (replies, interrupt): (&mut Replies, &mut Signal),
         rollout: &mut Rollout,
         limit: Duration,
     ) -> Result<Outcome, CommandError> {
@@ -230,13 +256,23 @@ impl Following<'_> {
     /// The release is published, but its end was not seen. A script is told how things stand, in
     /// the line that it waits for; that there was an error stands on standard error.
     async fn unfinished(&self, error: CommandError, seq: Seq) -> Result<ExitStatus, CommandError> {
-        let error = if error.exit == ExitStatus::Unreachable {
-            let message = format!("{seq} is published, but its rollout can be followed no longer");
-            CommandError::unreachable(message)
-                .cause(error.message)
-                .hint("the source goes on with it when it is back; `codevol status` shows how far")
-        } else {
-            error
+        let hint = match error.exit {
+            ExitStatus::Unreachable => {
+                Some("the source goes on with it when it is back; `codevol status` shows how far")
+            }
+            ExitStatus::NotPermitted => {
+                Some("it goes on all the same; `codevol status` on another machine shows how far")
+            }
+            _ => None,
+        };
+        let error = match hint {
+            Some(hint) => CommandError {
+                message: format!("{seq} is published, but its rollout can be followed no longer"),
+                causes: [vec![error.message], error.causes].concat(),
+                hint: Some(hint.to_owned()),
+                ..error
+            },
+            None => error,
         };
         if !self.context.printer.is_json() {
             return Err(error);
@@ -252,6 +288,7 @@ impl Following<'_> {
             let mut replies = self.control.begin(&Call::Status).await.ok()?;
             match replies.next(Instant::now() + STATE_TIMEOUT).await {
                 Ok(Reply::Status(status)) => {
+                    replies.hang_up().await;
                     let mut volumes = status.volumes.into_iter();
                     volumes.find(|volume| volume.name == self.plan.volume)
                 }

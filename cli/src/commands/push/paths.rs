@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 
 use codevol_protocol::name::VolumeName;
 use codevol_protocol::path::RelPath;
+use codevol_source::config::SourceConfig;
 
-use crate::config::{Config, Loaded};
 use crate::error::CommandError;
 
 /// A volume's tree.
@@ -23,12 +23,9 @@ pub(in crate::commands) struct Tree {
 /// # Errors
 /// There is no such volume.
 pub(in crate::commands) fn trees(
-    loaded: &Loaded,
+    config: &SourceConfig,
     volume: Option<&VolumeName>,
 ) -> Result<Vec<Tree>, CommandError> {
-    let Config::Source(config) = &loaded.config else {
-        return Ok(Vec::new());
-    };
     let all = config.volumes.iter().map(|each| Tree {
         volume: each.name.clone(),
         path: each.path.clone(),
@@ -77,6 +74,24 @@ pub(in crate::commands) fn below_one(
         below.push(parsed.map_err(|error| refused(path, &tree.path).because(&error))?);
     }
     Ok((volume, below))
+}
+
+/// Returns the paths of a tree that lies elsewhere, as they are written.
+///
+/// # Errors
+/// One is none that a tree can hold.
+pub(in crate::commands) fn of_tree(paths: &[PathBuf]) -> Result<Vec<RelPath>, CommandError> {
+    let parsed = paths.iter().map(|path| {
+        let written = path.as_os_str().as_bytes();
+        // One that is to be a directory may say so.
+        let written = written.strip_suffix(b"/").unwrap_or(written);
+        RelPath::from_bytes(written).map_err(|error| {
+            CommandError::usage(format!("`{}` cannot be a path of a tree", path.display()))
+                .because(&error)
+                .hint("write it as it stands in the volume's tree: `assets/orders.py`")
+        })
+    });
+    parsed.collect()
 }
 
 fn place<'a>(trees: &'a [Tree], path: &Path) -> Result<(&'a Tree, PathBuf), CommandError> {

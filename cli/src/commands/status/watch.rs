@@ -8,11 +8,11 @@ use codevol_protocol::call::{Call, Reply};
 use codevol_protocol::release::UnixMillis;
 use codevol_protocol::status::Status;
 use codevol_transport::watch::SILENCE_MAX;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::commands::Context;
-use crate::control::{Control, block_on};
+use crate::control::{Control, Replies, block_on};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::output::live::Live;
@@ -29,26 +29,36 @@ pub(super) fn run(control: &Control, context: &Context) -> Result<ExitStatus, Co
         let mut interrupt = signal(SignalKind::interrupt())
             .map_err(|error| CommandError::failed("cannot handle signals").because(&error))?;
         let mut replies = control.begin(&Call::Watch).await?;
-        let mut shown = Shown::new(context);
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            // Cancel-safe: a reply that has begun stays in `replies`, and the others lose nothing.
-            let is_read = tokio::select! {
-                reply = replies.next(Instant::now() + SILENCE) => match reply {
-                    Ok(Reply::Status(status)) => shown.show(*status)?,
-                    Ok(Reply::Unchanged) => true,
-                    Ok(_) => return Err(control.unexpected()),
-                    Err(error) => return Err(shown.ended(control, error)),
-                },
-                _ = tick.tick() => shown.show_time()?,
-                _ = interrupt.recv() => return Ok(ExitStatus::Interrupted),
-            };
-            if !is_read {
-                return Ok(ExitStatus::Done);
-            }
-        }
+        let ended = show(control, (&mut replies, &mut interrupt), context).await;
+        replies.hang_up().await;
+        ended
     })?
+}
+
+async fn show(
+    control: &Control,
+    (replies, interrupt): (&mut Replies, &mut Signal),
+    context: &Context,
+) -> Result<ExitStatus, CommandError> {
+    let mut shown = Shown::new(context);
+    let mut tick = interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // Cancel-safe: a reply that has begun stays in `replies`, and the others lose nothing.
+        let is_read = tokio::select! {
+            reply = replies.next(Instant::now() + SILENCE) => match reply {
+                Ok(Reply::Status(status)) => shown.show(*status)?,
+                Ok(Reply::Unchanged) => true,
+                Ok(_) => return Err(control.unexpected()),
+                Err(error) => return Err(shown.ended(control, error)),
+            },
+            _ = tick.tick() => shown.show_time()?,
+            _ = interrupt.recv() => return Ok(ExitStatus::Interrupted),
+        };
+        if !is_read {
+            return Ok(ExitStatus::Done);
+        }
+    }
 }
 
 /// What was shown so far.
