@@ -18,6 +18,7 @@ mod history;
 mod joining;
 mod large;
 mod metrics;
+mod operators;
 mod partition;
 mod publishing;
 mod recovery;
