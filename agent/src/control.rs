@@ -163,6 +163,7 @@ impl Desk {
             | Call::Nodes
             | Call::RemoveNode { .. }
             | Call::Push(_)
+            | Call::Deliver(_)
             | Call::Log { .. }
             | Call::Rollback { .. }
             | Call::Freeze { .. }

@@ -123,7 +123,7 @@ impl Control {
                 return Ok(Replies {
                     reader: called.reader.boxed(),
                     control: self.clone(),
-                    _writer: called.writer.boxed(),
+                    writer: called.writer.boxed(),
                     link: Some(called.link),
                 });
             }
@@ -146,7 +146,7 @@ impl Control {
         Ok(Replies {
             reader: FrameReader::new(reader, CONTROL_FRAME_BYTES_MAX).boxed(),
             control: self.clone(),
-            _writer: writer.boxed(),
+            writer: writer.boxed(),
             link: None,
         })
     }
@@ -189,8 +189,8 @@ impl Control {
 pub struct Replies {
     reader: CallReader,
     control: Control,
-    /// Kept open: the daemon must not take its end for ours.
-    _writer: ReplyWriter,
+    /// What follows the call. Kept open: the daemon must not take its end for ours.
+    writer: ReplyWriter,
     link: Option<Link>,
 }
 
@@ -230,6 +230,27 @@ impl Replies {
             .as_ref()
             .is_some_and(|link| link.close_reason().is_some());
         ended && matches!(exit, ExitStatus::Unreachable | ExitStatus::NotPermitted)
+    }
+
+    /// Says more after the call, as bytes.
+    ///
+    /// # Errors
+    /// The daemon takes no more; why not, where it says so.
+    pub async fn say(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+        let Err(error) = self.writer.write_bytes(bytes).await else {
+            return Ok(());
+        };
+        // Whoever refuses says why, and listens no more.
+        match self.next(Instant::now() + CONNECT_TIMEOUT).await {
+            Err(failure) => Err(failure),
+            Ok(_) => Err(self.unexpected().because(&error)),
+        }
+    }
+
+    /// Says that what the daemon said does not fit the call.
+    #[must_use]
+    pub fn unexpected(&self) -> CommandError {
+        self.control.unexpected()
     }
 
     /// Hangs up, and has a source that is elsewhere notice that at once.

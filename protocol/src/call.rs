@@ -3,11 +3,13 @@
 //!
 //! On a connection each call is a stream: an [`Opening`], the call, and the replies the other way.
 
+pub mod delivery;
 mod failure;
 mod release_ref;
 
 use serde::{Deserialize, Serialize};
 
+use self::delivery::{Delivery, Lacks};
 pub use self::failure::{CallFailure, FailureSort};
 pub use self::release_ref::{InvalidReleaseRef, ReleaseRef};
 use crate::collection::Collection;
@@ -170,6 +172,8 @@ pub enum Call {
         /// How long the token lasts, in seconds.
         ttl_s: u64,
     },
+    /// Publishes files that lie with the caller.
+    Deliver(Box<Delivery>),
 }
 
 /// A request to publish.
@@ -238,6 +242,8 @@ pub enum Reply {
     Piece(Vec<u8>),
     /// What was deleted, or would be.
     Collected(Box<Collection>),
+    /// Which of the announced files are to be sent; more follows.
+    Lacks(Lacks),
 }
 
 /// A node's answer to a ping.

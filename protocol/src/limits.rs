@@ -18,6 +18,10 @@ pub const FILE_BYTES_MAX: u64 = 16 << 30;
 pub const RELEASE_BYTES_MAX: u64 = 64 << 30;
 /// Largest frame on a control stream or a control socket, in bytes.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 1 << 20;
+/// Longest part of a file that a caller sends at once, in bytes.
+pub const CHUNK_BYTES: usize = 512 << 10;
+/// Most files that one [`crate::call::delivery::Lacks`] names.
+pub const LACKS_MAX: usize = 10_000;
 /// Longest free text (message, author, error, traceback), in bytes.
 pub const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Longest name of a volume or node, in bytes.

@@ -59,7 +59,10 @@ const fn entry(call: &Call) -> (&'static str, &'static [Role]) {
         Call::Status | Call::Watch => ("status", PUBLISH),
         // Who lifts a freeze overrules the person who froze the volume.
         Call::Push(push) if push.thaw => ("push --thaw", OPERATE),
-        Call::Push(_) => ("push", PUBLISH),
+        Call::Deliver(delivery) if delivery.push.thaw => ("push --thaw", OPERATE),
+        // Nor does it overrule the person whose edit stands in the tree.
+        Call::Deliver(delivery) if delivery.force => ("push --force", OPERATE),
+        Call::Push(_) | Call::Deliver(_) => ("push", PUBLISH),
         Call::Health { .. } => ("health", OPERATE),
         Call::Invite { .. } | Call::InviteAs { .. } => ("invite", OPERATE),
         Call::Nodes => ("node ls", OPERATE),

@@ -2,6 +2,7 @@
 
 mod answer;
 mod collect;
+mod deliver;
 mod freeze;
 mod page;
 mod ping;
@@ -17,6 +18,7 @@ use codevol_protocol::name::{Text, VolumeName};
 use codevol_transport::{Changes, Traffic};
 use tokio_util::sync::CancellationToken;
 
+pub use self::deliver::Turns;
 use crate::callers::Places;
 use crate::chronicle::Chronicle;
 use crate::join::Door;
@@ -37,6 +39,8 @@ pub struct Desk {
     pub sessions: Arc<Mutex<Sessions>>,
     /// What bounds the calls of members.
     pub places: Places,
+    /// What bounds the deliveries.
+    pub turns: Turns,
     /// The fleet.
     pub fleet: FleetId,
     /// Where the source is bound.

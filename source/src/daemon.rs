@@ -22,7 +22,7 @@ use self::volume::Opened;
 use crate::callers::Places;
 use crate::chronicle::Chronicle;
 use crate::config::SourceConfig;
-use crate::control::Desk;
+use crate::control::{Desk, Turns};
 use crate::history::HistoryError;
 use crate::identity::{Identity, IdentityError};
 use crate::join::{Door, DoorFacts};
@@ -221,6 +221,7 @@ fn start(
         door: Door::new(identity.roster, state.journal().clone(), facts),
         sessions: Arc::new(Mutex::new(Sessions::default())),
         places: Places::default(),
+        turns: Turns::default(),
         fleet: identity.trust.fleet,
         listen: Text::cut(listen.to_string()),
         traffic: Traffic::default(),

@@ -72,8 +72,20 @@ pub fn is_expected(root: &Path) -> bool {
 
 /// Asks git where the tree stands. Only what lies in the tree counts as a difference.
 pub async fn describe(root: &Path) -> Option<Git> {
-    let status = ["status", "--porcelain=v2", "--branch", "--", "."];
-    let answer = ask(root, &status).await?;
+    let answer = ask(root, &["status", "--porcelain=v2", "--branch", "--", "."]).await?;
+    described(&answer)
+}
+
+/// Asks git where one file stands: it differs where git does not hold it as it is.
+pub async fn describe_file(file: &Path) -> Option<Git> {
+    let file = std::path::absolute(file).ok()?;
+    let name = file.file_name()?.to_str()?;
+    let status = ["status", "--porcelain=v2", "--branch", "--ignored"];
+    let arguments = [&["--literal-pathspecs"], &status[..], &["--", name]].concat();
+    described(&ask(file.parent()?, &arguments).await?)
+}
+
+fn described(answer: &str) -> Option<Git> {
     let header = |name: &str| {
         let mut lines = answer.lines();
         lines.find_map(|line| line.strip_prefix("# branch.")?.strip_prefix(name))

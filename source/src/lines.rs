@@ -60,6 +60,17 @@ pub(crate) fn of_tree(
     )
 }
 
+/// Counts the lines that a tree would change whose new files the history need not hold.
+pub(crate) fn of_delivered(
+    history: &History,
+    plan: &PushPlan,
+    (old, new): (Option<&Manifest>, &Manifest),
+) -> Option<Lines> {
+    let read = |_: &RelPath, blob| blob_of(history, blob);
+    let changes = (&plan.changes[..], plan.changes_more);
+    count(changes, (old, &read), (Some(new), &read))
+}
+
 pub(crate) fn file_of(scanner: &Scanner, path: &RelPath) -> io::Result<Vec<u8>> {
     let file = scanner.open_file(path).map_err(io::Error::other)?;
     let mut bytes = Vec::new();

@@ -7,6 +7,7 @@
 
 mod append;
 mod collect;
+mod deliver;
 mod diff;
 mod guard;
 mod handle;
@@ -23,6 +24,7 @@ mod watched;
 mod tests;
 
 pub use append::{PublishError, Signer};
+pub use deliver::Delivered;
 pub use handle::{PublisherHandle, SourceView};
 pub(crate) use plan::changes;
 pub use request::ROLLOUT_TIMEOUT_MS;

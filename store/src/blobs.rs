@@ -105,6 +105,14 @@ impl Blobs {
         persist::restore(dir, path, FILE_MODE, bytes)
     }
 
+    /// Returns how many bytes are free where the blobs lie.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn free_bytes(&self) -> Result<u64, BlobError> {
+        Ok(self.dir.free_bytes()?)
+    }
+
     /// Begins to keep many blobs, which become durable together.
     pub const fn batch(&self) -> Batch<'_> {
         Batch::new(self)

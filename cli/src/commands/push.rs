@@ -5,24 +5,33 @@ use std::path::PathBuf;
 
 use codevol_protocol::call::{Call, Push, PushPlan, Reply};
 use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::path::RelPath;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::commands::Context;
-use crate::config::{Config, Role};
-use crate::control::{Control, SCAN_TIMEOUT};
+use crate::commands::push::offer::Offer;
+use crate::config::Config;
+use crate::control::{Control, Replies, SCAN_TIMEOUT, block_on};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
+use crate::output::progress::Progress;
 use crate::screens::plan;
 
 pub(super) mod follow;
+pub(super) mod offer;
 pub(super) mod paths;
 
 /// What `push` and `plan` publish.
 #[derive(Debug, clap::Args)]
-pub struct What {
-    /// Only these paths, on top of what is live; none: the whole tree
+pub struct WhatArgs {
+    /// Only these paths, on top of what is live; none: the whole tree. On another machine than the
+    /// source's: a folder, whole
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Publish the one file PATH, of any machine, as this path of the tree, on top of what is live
+    #[arg(long = "as", value_name = "TREE_PATH", requires = "paths")]
+    pub place: Option<RelPath>,
     /// The volume, where the source has several
     #[arg(long, value_name = "NAME")]
     pub volume: Option<VolumeName>,
@@ -33,7 +42,7 @@ pub struct What {
 pub struct PushArgs {
     /// What to publish.
     #[command(flatten)]
-    pub what: What,
+    pub what: WhatArgs,
     /// Why
     #[arg(short, long, default_value = "", hide_default_value = true)]
     pub message: String,
@@ -56,7 +65,7 @@ pub struct PushArgs {
 pub struct PlanArgs {
     /// What would be published.
     #[command(flatten)]
-    pub what: What,
+    pub what: WhatArgs,
 }
 
 #[derive(Serialize)]
@@ -74,20 +83,29 @@ pub fn run(args: &PushArgs, context: &Context) -> Result<ExitStatus, CommandErro
     if args.dry_run {
         return show_plan(&args.what, context);
     }
-    let (control, mut push) = begin(&args.what, context)?;
-    push.message = message(&args.message)?;
-    (push.wait, push.thaw, push.yes) = (!args.no_wait, args.thaw, args.yes);
-    let wanted = |push| follow::Wanted {
-        call: Call::Push(push),
-        wait: !args.no_wait,
-        undo: follow::Undo::Rollback,
+    let (control, mut wanted) = begin(&args.what, context)?;
+    wanted.change(|push| {
+        push.message = message(&args.message)?;
+        (push.wait, push.thaw, push.yes) = (!args.no_wait, args.thaw, args.yes);
+        Ok(())
+    })?;
+    let follow = |wanted: &What| {
+        let followed = follow::Wanted {
+            call: wanted.call(),
+            wait: !args.no_wait,
+            undo: follow::Undo::Rollback,
+        };
+        follow::follow_with(&control, (followed, wanted.offer()), context)
     };
-    match follow::follow(&control, wanted(push.clone()), context) {
+    match follow(&wanted) {
         Err(error) if error.kind == "blast-guard" && context.printer.can_ask() => {
             let question = format!("{}. Publish it all the same?", error.message);
             context.printer.confirm(&question, false)?;
-            push.yes = true;
-            follow::follow(&control, wanted(push), context)
+            wanted.change(|push| {
+                push.yes = true;
+                Ok(())
+            })?;
+            follow(&wanted)
         }
         ended => ended,
     }
@@ -101,15 +119,20 @@ pub fn run_plan(args: &PlanArgs, context: &Context) -> Result<ExitStatus, Comman
     show_plan(&args.what, context)
 }
 
-fn show_plan(what: &What, context: &Context) -> Result<ExitStatus, CommandError> {
-    let (control, mut push) = begin(what, context)?;
-    push.dry_run = true;
+fn show_plan(what: &WhatArgs, context: &Context) -> Result<ExitStatus, CommandError> {
+    let (control, mut wanted) = begin(what, context)?;
+    wanted.change(|push| {
+        push.dry_run = true;
+        Ok(())
+    })?;
     let progress = context.printer.progress("looking at the tree");
-    let reply = control.ask_within(&Call::Push(push), SCAN_TIMEOUT)?;
+    let plan = block_on(async {
+        let mut replies = control.begin(&wanted.call()).await?;
+        let plan = plan_of(&wanted, &mut replies, &progress).await;
+        replies.hang_up().await;
+        plan
+    })??;
     drop(progress);
-    let Reply::Plan(plan) = reply else {
-        return Err(control.unexpected());
-    };
     if context.printer.is_json() {
         context.printer.json(&PlanDocument {
             schema: "codevol.plan/1",
@@ -121,23 +144,101 @@ fn show_plan(what: &What, context: &Context) -> Result<ExitStatus, CommandError>
     Ok(ExitStatus::Done)
 }
 
-fn begin(what: &What, context: &Context) -> Result<(Control, Push), CommandError> {
-    let loaded = context.load(Some(Role::Source))?;
-    let Config::Source(config) = &loaded.config else {
-        return Err(CommandError::config("this is no source's configuration"));
-    };
-    let trees = paths::trees(config, what.volume.as_ref())?;
-    let (volume, paths) = paths::below_one(&trees, what.volume.as_ref(), &what.paths)?;
+async fn plan_of(
+    wanted: &What,
+    replies: &mut Replies,
+    progress: &Progress,
+) -> Result<PushPlan, CommandError> {
+    if let Some(offer) = wanted.offer() {
+        offer.send(replies, progress).await?;
+    }
+    match (
+        replies.next(Instant::now() + SCAN_TIMEOUT).await?,
+        wanted.offer(),
+    ) {
+        (Reply::Plan(plan), Some(offer)) => Ok(offer.seen_in(*plan)),
+        (Reply::Plan(plan), None) => Ok(*plan),
+        _ => Err(replies.unexpected()),
+    }
+}
+
+/// What is to be published: what stands in the source's tree, or files of this machine.
+enum What {
+    Tree(Push),
+    Offer(Box<Offer>),
+}
+
+impl What {
+    fn change(
+        &mut self,
+        change: impl FnOnce(&mut Push) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        match self {
+            Self::Tree(push) => change(push),
+            Self::Offer(offer) => change(&mut offer.delivery.push),
+        }
+    }
+
+    fn call(&self) -> Call {
+        match self {
+            Self::Tree(push) => Call::Push(push.clone()),
+            Self::Offer(offer) => Call::Deliver(Box::new(offer.delivery.clone())),
+        }
+    }
+
+    fn offer(&self) -> Option<&Offer> {
+        match self {
+            Self::Tree(_) => None,
+            Self::Offer(offer) => Some(offer),
+        }
+    }
+}
+
+fn begin(what: &WhatArgs, context: &Context) -> Result<(Control, What), CommandError> {
+    let (control, loaded) = context.source_and_configuration()?;
     let push = Push {
-        volume,
-        paths,
+        volume: what.volume.clone(),
+        paths: Vec::new(),
         message: Text::default(),
         dry_run: false,
         thaw: false,
         yes: false,
         wait: false,
     };
-    Ok((Control::new(&loaded)?, push))
+    let config = loaded.map(|loaded| loaded.config);
+    let wanted = match (&what.place, &what.paths[..], config) {
+        (Some(place), [file], _) => What::Offer(Box::new(Offer::file(place, file, push)?)),
+        (Some(place), _, _) => {
+            let message = format!("`--as {place}` takes the one file that is to stand there");
+            return Err(
+                CommandError::usage(message).hint("codevol push --as assets/orders.py ./orders.py")
+            );
+        }
+        (None, paths, Some(Config::Source(config))) => {
+            let trees = paths::trees(&config, what.volume.as_ref())?;
+            let (volume, paths) = paths::below_one(&trees, what.volume.as_ref(), paths)?;
+            What::Tree(Push {
+                volume,
+                paths,
+                ..push
+            })
+        }
+        // The source's own tree, as it stands.
+        (None, [], _) => What::Tree(push),
+        (None, [dir], _) if dir.is_dir() => {
+            let progress = context.printer.progress("looking at the folder");
+            let offer = Offer::folder(dir, push)?;
+            drop(progress);
+            What::Offer(Box::new(offer))
+        }
+        (None, [path, ..], _) => {
+            let message = format!("`{}` is no folder", path.display());
+            return Err(CommandError::usage(message).hint(
+                "from here one folder is published whole, or one file: `codevol push --as TREE_PATH FILE`",
+            ));
+        }
+    };
+    Ok((control, wanted))
 }
 
 /// Checks a message.

@@ -3,6 +3,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use codevol_protocol::call::delivery::Delivery;
 use codevol_protocol::call::{Call, CallFailure, FailureSort, PushPlan, ReleaseResult, Reply};
 use codevol_protocol::chain::Chain;
 use codevol_protocol::evidence::Evidence;
@@ -10,7 +11,7 @@ use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::Seq;
 use codevol_protocol::role::Role;
 use codevol_protocol::status::{Event, EventKind, Outcome, STATUS_SCHEMA, Status};
-use codevol_transport::{Caller, FrameError, ReplyWriter};
+use codevol_transport::{CallReader, Caller, FrameError, ReplyWriter};
 use tokio::sync::broadcast;
 use tokio::task::block_in_place;
 use tokio::time::{Instant, timeout_at};
@@ -29,7 +30,8 @@ impl Desk {
     /// # Errors
     /// When the caller does not take the answer.
     pub async fn answer(self, call: Call, mut caller: Caller) -> Result<(), FrameError> {
-        let (author, writer) = (caller.author, &mut caller.writer);
+        let (author, reader) = (caller.author, &mut caller.reader);
+        let writer = &mut caller.writer;
         if let Some((node, role)) = caller.member.filter(|(_, role)| !role.permits(&call)) {
             self.door.note_refused(&node, call.name(), role);
             return writer.write(&Reply::Failed(denied(&call, role))).await;
@@ -38,7 +40,7 @@ impl Desk {
             // Whatever was asked of a volume's task is done or not, as its state on disk says. A
             // frame that was half written makes the last word fail, and is not torn by it.
             () = self.shutdown.cancelled() => Err(stopping()),
-            replied = self.reply(call, author, writer) => replied,
+            replied = self.reply(call, author, (reader, &mut *writer)) => replied,
         };
         let reply = replied.unwrap_or_else(Reply::Failed);
         writer.write(&reply).await
@@ -48,9 +50,10 @@ impl Desk {
         &self,
         call: Call,
         author: Text,
-        writer: &mut ReplyWriter,
+        (reader, writer): (&mut CallReader, &mut ReplyWriter),
     ) -> Result<Reply, CallFailure> {
         match call {
+            Call::Deliver(delivery) => self.deliver(*delivery, author, (reader, writer)).await,
             Call::Push(push) => {
                 let wait = push.wait && !push.dry_run;
                 self.follow(push.volume.clone(), wait, writer, async |volume| {
@@ -83,6 +86,29 @@ impl Desk {
         }
     }
 
+    /// Takes in what lies with the caller, if it may go live, and publishes it.
+    async fn deliver(
+        &self,
+        delivery: Delivery,
+        author: Text,
+        (reader, writer): (&mut CallReader, &mut ReplyWriter),
+    ) -> Result<Reply, CallFailure> {
+        let named = delivery.push.volume.clone();
+        let wait = delivery.push.wait && !delivery.push.dry_run;
+        let (_, volume) = self.volume(named.clone())?;
+        delivery
+            .check()
+            .map_err(|error| CallFailure::new(FailureSort::Usage, "delivery", error.to_string()))?;
+        // Before anything is sent. Whether it still may is asked once more when it is published.
+        volume.publisher.may_deliver(delivery.clone()).await?;
+        let streams = (reader, &mut *writer);
+        let delivered = self.turns.take(delivery, &volume.history, streams).await?;
+        self.follow(named, wait, writer, async |volume| {
+            volume.publisher.deliver(delivered, author).await
+        })
+        .await
+    }
+
     async fn answer_at_once(&self, call: Call, author: Text) -> Result<Reply, CallFailure> {
         match call {
             Call::Health { ready } => self.health(ready),
@@ -112,6 +138,7 @@ impl Desk {
                 Ok(Reply::Diff(Box::new(found)))
             }
             Call::Push(_)
+            | Call::Deliver(_)
             | Call::Rollback { .. }
             | Call::Retry { .. }
             | Call::Verify { .. }

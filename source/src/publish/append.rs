@@ -57,6 +57,8 @@ pub(super) struct Draft {
     pub(super) fingerprints: Vec<Fingerprint>,
     pub(super) origin: Origin,
     pub(super) author: Text,
+    /// The host that the files come from, for people.
+    pub(super) host: Text,
     pub(super) message: Text,
     pub(super) git: Option<Git>,
 }
@@ -85,7 +87,7 @@ pub(super) fn append(
         created_at: now(),
         origin: draft.origin,
         author: draft.author,
-        host: signer.host.clone(),
+        host: draft.host,
         message: draft.message,
         git: draft.git,
         fingerprints: draft.fingerprints,

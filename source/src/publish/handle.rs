@@ -1,5 +1,6 @@
 //! How others speak with the publisher's task.
 
+use codevol_protocol::call::delivery::Delivery;
 use codevol_protocol::call::{CallFailure, FailureSort, IgnoredPath, Push, PushPlan, ReleaseRef};
 use codevol_protocol::collection::Collection;
 use codevol_protocol::diff::TreeDiff;
@@ -7,11 +8,22 @@ use codevol_protocol::name::Text;
 use codevol_protocol::status::{Skipped, WatchStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::deliver::Delivered;
+
 /// What the publisher's task takes in.
 #[derive(Debug)]
 pub(super) enum Request {
     Push {
         push: Push,
+        author: Text,
+        reply: Reply<PushPlan>,
+    },
+    MayDeliver {
+        delivery: Box<Delivery>,
+        reply: Reply<()>,
+    },
+    Deliver {
+        delivered: Box<Delivered>,
         author: Text,
         reply: Reply<PushPlan>,
     },
@@ -69,6 +81,34 @@ impl PublisherHandle {
     pub async fn push(&self, push: Push, author: Text) -> Result<PushPlan, CallFailure> {
         self.ask(|reply| Request::Push {
             push,
+            author,
+            reply,
+        })
+        .await
+    }
+
+    /// Says whether what is announced might be published now.
+    ///
+    /// # Errors
+    /// When it would be refused.
+    pub async fn may_deliver(&self, delivery: Delivery) -> Result<(), CallFailure> {
+        let delivery = Box::new(delivery);
+        self.ask(|reply| Request::MayDeliver { delivery, reply })
+            .await
+    }
+
+    /// Publishes what was delivered, or shows what would be.
+    ///
+    /// # Errors
+    /// When it is refused or fails.
+    pub async fn deliver(
+        &self,
+        delivered: Delivered,
+        author: Text,
+    ) -> Result<PushPlan, CallFailure> {
+        let delivered = Box::new(delivered);
+        self.ask(|reply| Request::Deliver {
+            delivered,
             author,
             reply,
         })

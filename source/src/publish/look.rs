@@ -38,6 +38,17 @@ pub(super) struct Seen {
     pub(super) moved: bool,
 }
 
+impl Seen {
+    /// Returns what the tree holds and cannot be carried, for people.
+    pub(super) fn skipped(&self) -> Vec<Skipped> {
+        let skipped = self.scan.skipped.iter().map(|skipped| Skipped {
+            path: Text::cut(&skipped.path),
+            why: Text::cut(skipped.why.to_string()),
+        });
+        skipped.collect()
+    }
+}
+
 impl PublisherTask {
     /// Has the next look take in the whole tree.
     pub(super) fn expect_anything(&mut self) {

@@ -7,6 +7,7 @@ use codevol_protocol::name::Text;
 use codevol_protocol::release::{Git, Origin};
 use codevol_protocol::rollout::Intent;
 use codevol_protocol::story::{action, outcome};
+use codevol_store::landing::Landing;
 use tokio::task::block_in_place;
 use tracing::info;
 
@@ -44,29 +45,51 @@ impl PublisherTask {
             rules: scan.rules_blob,
             fingerprints: scan.fingerprints,
             origin: asked.origin,
-            author: asked.author.clone(),
+            author: asked.author,
+            host: self.signer.host.clone(),
             message: asked.message,
             git: self.describe().await,
         };
-        let (history, volume) = (&self.history, &self.config.name);
-        let appended = block_in_place(|| {
-            let landing = append::store(history, &self.scanner, &manifest, known.as_deref())?;
-            append::append(history, volume, &self.signer, draft, landing)
+        let stored = block_in_place(|| {
+            append::store(&self.history, &self.scanner, &manifest, known.as_deref())
         });
-        let release = match appended {
+        let landing = match stored {
+            Ok(landing) => landing,
+            Err(cause) => {
+                self.dirty = Dirty::Everything;
+                return Err(cause);
+            }
+        };
+        let release = self
+            .append(draft, landing, (asked.intent, asked.written))
+            .await?;
+        self.metrics.phases.publish.observe(began.elapsed());
+        Ok(release)
+    }
+
+    /// Appends a release with the files that are to land with it, and tells of it.
+    pub(super) async fn append(
+        &mut self,
+        draft: Draft,
+        landing: Landing,
+        (intent, written): (Intent, Option<Instant>),
+    ) -> Result<Arc<Published>, PublishError> {
+        let author = draft.author.clone();
+        let (history, volume) = (&self.history, &self.config.name);
+        let append = || append::append(history, volume, &self.signer, draft, landing);
+        let release = match block_in_place(append) {
             Ok(release) => release,
             Err(cause) => {
                 self.dirty = Dirty::Everything;
                 return Err(cause);
             }
         };
-        self.metrics.phases.publish.observe(began.elapsed());
         // One that is held goes live when a person asks, which times nothing of ours.
-        let goes_by_itself = asked.intent != Intent::Held;
-        if let Some(at) = asked.written.filter(|_| goes_by_itself) {
+        let goes_by_itself = intent != Intent::Held;
+        if let Some(at) = written.filter(|_| goes_by_itself) {
             self.metrics.written(release.id(), at);
         }
-        self.announce(&release, asked.author, asked.intent).await;
+        self.announce(&release, author, intent).await;
         self.metrics.usage.changed();
         self.uncollected += 1;
         Ok(release)

@@ -8,14 +8,13 @@ use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::name::Text;
 use codevol_protocol::release::Origin;
 use codevol_protocol::rollout::Intent;
-use codevol_protocol::status::{ReleaseStatus, Skipped};
+use codevol_protocol::status::ReleaseStatus;
 use codevol_protocol::story::action;
 use tokio::task::block_in_place;
 
 use super::append::PublishError;
 use super::guard;
 use super::handle::Request;
-use super::look::Seen;
 use super::plan::{changes, overlay};
 use super::release::Asked;
 use super::task::PublisherTask;
@@ -45,6 +44,14 @@ pub(super) fn failed(error: &PublishError) -> CallFailure {
     failure.caused_by(error)
 }
 
+/// Looks for a blast, which a person may mean all the same.
+pub(super) fn guarded(base: Option<&Manifest>, tree: &Manifest) -> Result<(), CallFailure> {
+    guard::check(base, tree).map_err(|blast| {
+        refused("blast-guard", format!("{blast}: nothing was published"))
+            .hint("is the source tree mounted? `codevol push --yes` publishes it all the same")
+    })
+}
+
 impl PublisherTask {
     pub(super) async fn requested(&mut self, request: Request, watcher: &Watcher) {
         // Whoever asked may have gone; what was published is in the log all the same.
@@ -54,6 +61,14 @@ impl PublisherTask {
                 author,
                 reply,
             } => drop(reply.send(self.push_what_stands_there(push, author, watcher).await)),
+            Request::MayDeliver { delivery, reply } => {
+                drop(reply.send(self.may_deliver(&delivery)));
+            }
+            Request::Deliver {
+                delivered,
+                author,
+                reply,
+            } => drop(reply.send(self.deliver(*delivered, author).await)),
             Request::Rollback {
                 to,
                 author,
@@ -98,18 +113,8 @@ impl PublisherTask {
         let asked_at = Instant::now();
         let looked = self.look_when_quiet(watcher).await;
         let mut seen = looked.map_err(|error| failed(&error))?;
-        let head = self.history.head();
-        let live = self
-            .fleet
-            .view()
-            .live
-            .and_then(|live| self.history.by_id(live));
         let hot_fix = !push.paths.is_empty();
-        let base = if hot_fix {
-            live.or_else(|| head.clone())
-        } else {
-            head.clone()
-        };
+        let base = self.base(hot_fix);
         let base_manifest = self
             .manifest_of(base.as_ref())
             .map_err(|error| failed(&error))?;
@@ -118,7 +123,9 @@ impl PublisherTask {
             seen.scan.manifest = overlaid;
         }
         let unchanged = base_manifest.as_deref() == Some(&seen.scan.manifest);
-        let mut plan = self.plan(&seen, base.as_ref(), base_manifest.as_deref());
+        let mut plan = self.plan(&seen.scan.manifest, base.as_ref(), base_manifest.as_deref());
+        plan.skipped = seen.skipped();
+        plan.hashed_ms = u64::try_from(seen.elapsed.as_millis()).unwrap_or(u64::MAX);
         plan.unchanged = unchanged;
         if push.dry_run {
             let trees = (base_manifest.as_deref(), &seen.scan.manifest);
@@ -126,15 +133,8 @@ impl PublisherTask {
             plan.lines = block_in_place(count);
             return Ok(plan);
         }
-        if let (false, Err(blast)) = (
-            push.yes || unchanged,
-            guard::check(base_manifest.as_deref(), &seen.scan.manifest),
-        ) {
-            return Err(
-                refused("blast-guard", format!("{blast}: nothing was published")).hint(
-                    "is the source tree mounted? `codevol push --yes` publishes it all the same",
-                ),
-            );
+        if !push.yes && !unchanged {
+            guarded(base_manifest.as_deref(), &seen.scan.manifest)?;
         }
         if push.thaw {
             self.lift_freeze(&push, &author).await?;
@@ -177,7 +177,7 @@ impl PublisherTask {
     }
 
     /// Shows what the release changed, not that the tree does not.
-    fn plan_of_release(
+    pub(super) fn plan_of_release(
         &self,
         mut plan: PushPlan,
         release: &Published,
@@ -193,22 +193,18 @@ impl PublisherTask {
         Ok(plan)
     }
 
+    /// Returns the release that a push is based on: what is live, for a hot-fix, else the newest.
+    pub(super) fn base(&self, hot_fix: bool) -> Option<Arc<Published>> {
+        let live = self.fleet.view().live.filter(|_| hot_fix);
+        let live = live.and_then(|live| self.history.by_id(live));
+        live.or_else(|| self.history.head())
+    }
+
     fn may_push(&self, push: &Push) -> Result<(), CallFailure> {
-        let frozen = self.fleet.view().frozen;
         let hot_fix = !push.paths.is_empty();
-        if let Some(frozen) = frozen.as_ref().filter(|_| !push.thaw && !push.dry_run)
-            && !(hot_fix && frozen.by_rollback)
+        self.may_go_live(push, hot_fix)?;
+        if hot_fix && self.config.publish == PublishMode::Auto && self.fleet.view().frozen.is_none()
         {
-            return Err(refused(
-                "frozen",
-                format!(
-                    "volume `{}` is frozen by {}: {}",
-                    self.config.name, frozen.by, frozen.why
-                ),
-            )
-            .hint("`codevol thaw` ends that; `codevol push --thaw` ends it and publishes"));
-        }
-        if hot_fix && self.config.publish == PublishMode::Auto && frozen.is_none() {
             return Err(refused(
                 "watched",
                 format!(
@@ -221,8 +217,26 @@ impl PublisherTask {
         Ok(())
     }
 
+    /// Checks that no freeze speaks against it.
+    pub(super) fn may_go_live(&self, push: &Push, hot_fix: bool) -> Result<(), CallFailure> {
+        let frozen = self.fleet.view().frozen;
+        if let Some(frozen) = frozen.as_ref().filter(|_| !push.thaw && !push.dry_run)
+            && !(hot_fix && frozen.by_rollback)
+        {
+            return Err(refused(
+                "frozen",
+                format!(
+                    "volume `{}` is frozen by {}: {}",
+                    self.config.name, frozen.by, frozen.why
+                ),
+            )
+            .hint("`codevol thaw` ends that; `codevol push --thaw` ends it and publishes"));
+        }
+        Ok(())
+    }
+
     /// The tree is the release already: what is asked for is that it goes live.
-    async fn follow(
+    pub(super) async fn follow(
         &self,
         release: &Arc<Published>,
         author: Text,
@@ -255,32 +269,22 @@ impl PublisherTask {
         Ok(())
     }
 
-    fn plan(
+    /// Returns what a push of this tree would change, all else left to the caller.
+    pub(super) fn plan(
         &self,
-        seen: &Seen,
+        tree: &Manifest,
         base: Option<&Arc<Published>>,
         base_manifest: Option<&Manifest>,
     ) -> PushPlan {
-        let (changes, changes_more) = changes(base_manifest, &seen.scan.manifest);
-        let skipped = seen.scan.skipped.iter().map(|skipped| Skipped {
-            path: Text::cut(&skipped.path),
-            why: Text::cut(skipped.why.to_string()),
-        });
+        let (changes, changes_more) = changes(base_manifest, tree);
         let hashed = changes
             .iter()
             .filter(|change| change.kind != ChangeKind::Removed);
-        let bytes = |change: &Change| {
-            seen.scan
-                .manifest
-                .entry(&change.path)
-                .map_or(0, Entry::size)
-        };
+        let bytes = |change: &Change| tree.entry(&change.path).map_or(0, Entry::size);
         PushPlan {
             base: base.map(|base| base.seq()),
-            skipped: skipped.collect(),
             hashed_files: hashed.clone().count() as u64,
             hashed_bytes: hashed.map(bytes).sum(),
-            hashed_ms: u64::try_from(seen.elapsed.as_millis()).unwrap_or(u64::MAX),
             changes,
             changes_more,
             ..self.empty_plan()

@@ -46,6 +46,7 @@ impl PublisherTask {
             fingerprints: record.fingerprints.clone(),
             origin: Origin::Rollback,
             author: author.clone(),
+            host: self.signer.host.clone(),
             message: if message.is_empty() {
                 why.clone()
             } else {

@@ -16,7 +16,7 @@ use crate::member::Member;
 const BAD: u8 = 7;
 const OTHER: u8 = 8;
 
-async fn enrol(host: &Host, role: Role, seed: u8) {
+pub(crate) async fn enrol(host: &Host, role: Role, seed: u8) {
     let name = Some(role.as_str().parse().unwrap());
     let ttl_s = 600;
     let invited = host.call(&Call::InviteAs { role, name, ttl_s }).await;

@@ -13,6 +13,7 @@ mod host;
 mod member;
 
 mod callers;
+mod deliveries;
 mod disk;
 mod drift;
 mod follow;

@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, interval, timeout};
 
 use crate::commands::Context;
+use crate::commands::push::offer::Offer;
 use crate::control::{Control, Replies, SCAN_TIMEOUT, block_on};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
@@ -54,6 +55,18 @@ pub(in crate::commands) fn follow(
     wanted: Wanted,
     context: &Context,
 ) -> Result<ExitStatus, CommandError> {
+    follow_with(control, (wanted, None), context)
+}
+
+/// Makes the call, sends what it offers, and shows what comes of it.
+///
+/// # Errors
+/// As [`follow`].
+pub(in crate::commands) fn follow_with(
+    control: &Control,
+    (wanted, offer): (Wanted, Option<&Offer>),
+    context: &Context,
+) -> Result<ExitStatus, CommandError> {
     block_on(async {
         let begun = Instant::now();
         // Taken over before the call is made: from then on there is something to say.
@@ -61,10 +74,14 @@ pub(in crate::commands) fn follow(
             .map_err(|error| CommandError::failed("cannot handle signals").because(&error))?;
         let progress = context.printer.progress("publishing");
         let mut replies = control.begin(&wanted.call).await?;
-        let published = publish(control, &mut replies, &mut interrupt).await;
+        let sent = send(offer, &mut replies, (&mut interrupt, &progress)).await;
+        let published = match sent {
+            Ok(()) => publish(control, &mut replies, &mut interrupt).await,
+            Err(error) => Err(error),
+        };
         drop(progress);
         let plan = match published {
-            Ok(plan) => plan,
+            Ok(plan) => offer.map_or_else(|| plan.clone(), |offer| offer.seen_in(plan.clone())),
             Err(error) => {
                 replies.hang_up().await;
                 return Err(error);
@@ -87,6 +104,23 @@ pub(in crate::commands) fn follow(
         replies.hang_up().await;
         ended
     })?
+}
+
+/// Sends what is offered. Nothing is published before all of it is there.
+async fn send(
+    offer: Option<&Offer>,
+    replies: &mut Replies,
+    (interrupt, progress): (&mut Signal, &Progress),
+) -> Result<(), CommandError> {
+    let Some(offer) = offer else { return Ok(()) };
+    // Cancel-safe: whichever arm is dropped, the call is given up with the other's end.
+    tokio::select! {
+        sent = offer.send(replies, progress) => sent,
+        _ = interrupt.recv() => {
+            let message = "interrupted before all files were sent: nothing was published";
+            Err(CommandError::new(ExitStatus::Interrupted, "interrupted", message))
+        }
+    }
 }
 
 async fn publish(
