@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use codevol_tests::{Fleet, Machine};
+use codevol_tests::{Fleet, Machine, git};
 
 #[test]
 fn an_operator_does_from_a_laptop_what_the_source_host_does() {
@@ -110,4 +110,76 @@ fn a_token_says_what_may_be_said_to_join() {
     join(&[operators, "--state-dir", state.to_str().unwrap()]).succeeds();
     let mode = fs::metadata(state.join("node.key")).unwrap().permissions();
     assert_eq!(mode.mode() & 0o777, 0o600);
+}
+
+#[test]
+fn ci_publishes_a_folder_whole_with_its_commit_and_without_its_secrets() {
+    let mut fleet = Fleet::start_with(1, |source| source.set("VOLUME__0__PUBLISH", "manual"));
+    let ci = Machine::join(&fleet.source, "ci", "publisher");
+    let checkout = ci.path().join("checkout");
+    ci.save("checkout/assets/orders.py", "x = 1\n");
+    ci.save("checkout/definitions.py", "import assets.orders\n");
+    ci.save("checkout/.env", "PASSWORD=secret\n");
+    ci.save("checkout/.gitignore", "scratch/\n");
+    ci.save("checkout/scratch/notes.txt", "mine\n");
+    git(&checkout, &["init", "--quiet", "--initial-branch=main"]);
+    git(&checkout, &["add", "-A"]);
+    git(&checkout, &["commit", "--quiet", "-m", "first"]);
+    let dir = checkout.to_str().unwrap();
+
+    let plan = ci
+        .run(&["push", dir, "--dry-run", "--json"])
+        .exits(0)
+        .json();
+    assert!(plan["release"].is_null());
+    let before = fleet.source.status().head();
+    let pushed = ci.run(&["push", dir, "-m", "build 7", "--json"]).exits(0);
+    assert_eq!(pushed.last_json()["event"], "rollout.done", "{pushed}");
+    let status = fleet.source.wait_live_everywhere(before + 1);
+    let release = &status.volume()["release"];
+    assert_eq!(release["author"], "ci");
+    assert_eq!(release["message"], "build 7");
+    assert_eq!(release["origin"], "push");
+    assert_eq!(release["git"]["branch"], "main");
+    assert_eq!(release["git"]["dirty"], false);
+    let current = fleet.agent().root().join("current");
+    let read = |path: &str| fs::read_to_string(current.join(path));
+    assert_eq!(read("assets/orders.py").unwrap(), "x = 1\n");
+    for left_out in [".env", "scratch", ".git"] {
+        assert!(!current.join(left_out).exists(), "{left_out} was sent");
+    }
+    // The same folder once more is the same release.
+    ci.run(&["push", dir]).exits(0);
+    assert_eq!(fleet.source.status().head(), before + 1);
+    // An emptied checkout is no release by accident, and no file is a folder.
+    ci.run(&["push", "/definitely/not/there"]).exits(2);
+    ci.run(&["push", dir, "--thaw"]).exits(77);
+}
+
+#[test]
+fn a_hot_fix_from_a_laptop_goes_on_top_of_what_is_live() {
+    let mut fleet = Fleet::start_with(1, |source| source.set("VOLUME__0__PUBLISH", "manual"));
+    fleet.source.run(&["push"]).exits(0);
+    let laptop = Machine::join(&fleet.source, "alice", "operator");
+    let fixed = laptop.save("somewhere/orders.py", "fixed = True\n");
+    let fixed = fixed.to_str().unwrap();
+    let args = ["push", "--as", "assets/orders.py", fixed, "-m", "null ids"];
+    let shown = laptop.run(&[&args[..], &["--dry-run"]].concat()).exits(0);
+    assert!(shown.stdout.contains("assets/orders.py"), "{shown}");
+    laptop.run(&args).exits(0);
+    let status = fleet.source.wait_live_everywhere(2);
+    let release = &status.volume()["release"];
+    assert_eq!(release["origin"], "hot-fix");
+    assert_eq!(release["author"], "alice");
+    let current = fleet.agent().root().join("current");
+    let read = fs::read_to_string(current.join("assets/orders.py")).unwrap();
+    assert_eq!(read, "fixed = True\n");
+    assert!(current.join("definitions.py").exists(), "the rest stays");
+    // The source's own tree is pushed from here, too, and a frozen volume takes nothing.
+    laptop.run(&["push"]).exits(0);
+    fleet.source.wait_live_everywhere(3);
+    fleet.source.run(&["freeze", "-m", "audit"]).exits(0);
+    laptop.run(&args).exits(4);
+    laptop.run(&["push", "--as", "a.py"]).exits(2);
+    laptop.run(&["push", "--as", "../a.py", fixed]).exits(2);
 }
