@@ -284,6 +284,8 @@ impl Desk {
             release: shown.map(|held| release(held)),
             skew: Vec::new(),
             nodes: vec![node],
+            // The agent does not see the tree.
+            not_in_git: Vec::new(),
         }
     }
 }

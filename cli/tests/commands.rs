@@ -239,6 +239,7 @@ fn status() -> Reply {
             watch: None,
             release: Some(release(1)),
             skew: Vec::new(),
+            not_in_git: Vec::new(),
             nodes: vec![NodeStatus {
                 name: "dag-01".parse().unwrap(),
                 state: NodeState::Activating,

@@ -10,6 +10,7 @@ use crate::evidence::{CodeServerKind, CodeServerState, Evidence};
 use crate::id::{FleetId, ManifestId, ReleaseId};
 use crate::message::{CodeServerReport, Failure};
 use crate::name::{NodeName, Text, VolumeName};
+use crate::path::RelPath;
 use crate::release::{Git, Origin, Release, Seq, UnixMillis};
 pub use crate::rollout::{Frozen, NodeState, Phase};
 
@@ -97,6 +98,19 @@ pub struct VolumeStatus {
     pub skew: Vec<Skew>,
     /// The members.
     pub nodes: Vec<NodeStatus>,
+    /// Hot-fixes of which something is live that is not in git.
+    pub not_in_git: Vec<NotInGit>,
+}
+
+/// A hot-fix of which something is live that is not in git.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotInGit {
+    /// The release.
+    pub release: Seq,
+    /// The paths; the first of them, where there are many.
+    pub paths: Vec<RelPath>,
+    /// Where it stood in git when it was published.
+    pub git: Option<Git>,
 }
 
 /// Who froze a volume, and why.

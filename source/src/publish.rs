@@ -9,9 +9,11 @@ mod append;
 mod collect;
 mod deliver;
 mod diff;
+mod fixes;
 mod guard;
 mod handle;
 mod ignored;
+mod intent;
 mod look;
 mod plan;
 mod release;
@@ -19,6 +21,7 @@ mod request;
 mod rollback;
 mod task;
 mod watched;
+mod write_through;
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ mod partial;
 mod read;
 mod tree;
 mod walk;
+mod write;
 
 use cache::Cache;
 pub use error::ScanError;
@@ -38,6 +39,7 @@ use partial::{cover, refresh};
 use tree::Dir;
 pub use tree::{SkipReason, Special};
 use walk::{Place, Walk};
+pub use write::Unplaced;
 
 /// Most skipped paths that a scan lists.
 pub const SKIPPED_MAX: usize = 1_000;

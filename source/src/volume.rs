@@ -39,6 +39,7 @@ impl Volume {
         let view = self.publisher.view();
         status.skipped = view.skipped;
         status.watch = view.watch;
+        status.not_in_git = view.not_in_git;
         Some(status)
     }
 

@@ -55,6 +55,9 @@ pub struct PushArgs {
     /// Lift a freeze
     #[arg(long)]
     pub thaw: bool,
+    /// Overwrite an edit of that file in the source's tree that is not published
+    #[arg(long, requires = "place")]
+    pub force: bool,
     /// Publish also where most files are gone
     #[arg(short, long)]
     pub yes: bool,
@@ -81,9 +84,9 @@ struct PlanDocument<'a> {
 /// Nothing was published, or what came of it cannot be told.
 pub fn run(args: &PushArgs, context: &Context) -> Result<ExitStatus, CommandError> {
     if args.dry_run {
-        return show_plan(&args.what, context);
+        return show_plan((&args.what, args.force), context);
     }
-    let (control, mut wanted) = begin(&args.what, context)?;
+    let (control, mut wanted) = begin((&args.what, args.force), context)?;
     wanted.change(|push| {
         push.message = message(&args.message)?;
         (push.wait, push.thaw, push.yes) = (!args.no_wait, args.thaw, args.yes);
@@ -116,10 +119,10 @@ pub fn run(args: &PushArgs, context: &Context) -> Result<ExitStatus, CommandErro
 /// # Errors
 /// The source does not run, or the push would be refused.
 pub fn run_plan(args: &PlanArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    show_plan(&args.what, context)
+    show_plan((&args.what, false), context)
 }
 
-fn show_plan(what: &WhatArgs, context: &Context) -> Result<ExitStatus, CommandError> {
+fn show_plan(what: (&WhatArgs, bool), context: &Context) -> Result<ExitStatus, CommandError> {
     let (control, mut wanted) = begin(what, context)?;
     wanted.change(|push| {
         push.dry_run = true;
@@ -194,7 +197,10 @@ impl What {
     }
 }
 
-fn begin(what: &WhatArgs, context: &Context) -> Result<(Control, What), CommandError> {
+fn begin(
+    (what, force): (&WhatArgs, bool),
+    context: &Context,
+) -> Result<(Control, What), CommandError> {
     let (control, loaded) = context.source_and_configuration()?;
     let push = Push {
         volume: what.volume.clone(),
@@ -207,7 +213,11 @@ fn begin(what: &WhatArgs, context: &Context) -> Result<(Control, What), CommandE
     };
     let config = loaded.map(|loaded| loaded.config);
     let wanted = match (&what.place, &what.paths[..], config) {
-        (Some(place), [file], _) => What::Offer(Box::new(Offer::file(place, file, push)?)),
+        (Some(place), [file], _) => {
+            let mut offer = Offer::file(place, file, push)?;
+            offer.delivery.force = force;
+            What::Offer(Box::new(offer))
+        }
         (Some(place), _, _) => {
             let message = format!("`--as {place}` takes the one file that is to stand there");
             return Err(

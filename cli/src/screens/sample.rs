@@ -105,6 +105,7 @@ pub(crate) fn volume(live: u64, nodes: Vec<NodeStatus>) -> VolumeStatus {
         release: Some(release(live)),
         skew: Vec::new(),
         nodes,
+        not_in_git: Vec::new(),
     }
 }
 

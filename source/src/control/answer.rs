@@ -32,15 +32,16 @@ impl Desk {
     pub async fn answer(self, call: Call, mut caller: Caller) -> Result<(), FrameError> {
         let (author, reader) = (caller.author, &mut caller.reader);
         let writer = &mut caller.writer;
-        if let Some((node, role)) = caller.member.filter(|(_, role)| !role.permits(&call)) {
-            self.door.note_refused(&node, call.name(), role);
-            return writer.write(&Reply::Failed(denied(&call, role))).await;
+        let member = caller.member;
+        if let Some((node, role)) = member.as_ref().filter(|(_, role)| !role.permits(&call)) {
+            self.door.note_refused(node, call.name(), *role);
+            return writer.write(&Reply::Failed(denied(&call, *role))).await;
         }
         let replied = tokio::select! {
             // Whatever was asked of a volume's task is done or not, as its state on disk says. A
             // frame that was half written makes the last word fail, and is not torn by it.
             () = self.shutdown.cancelled() => Err(stopping()),
-            replied = self.reply(call, author, (reader, &mut *writer)) => replied,
+            replied = self.reply(call, (author, member), (reader, &mut *writer)) => replied,
         };
         let reply = replied.unwrap_or_else(Reply::Failed);
         writer.write(&reply).await
@@ -49,11 +50,14 @@ impl Desk {
     async fn reply(
         &self,
         call: Call,
-        author: Text,
+        (author, member): (Text, Option<(NodeName, Role)>),
         (reader, writer): (&mut CallReader, &mut ReplyWriter),
     ) -> Result<Reply, CallFailure> {
         match call {
-            Call::Deliver(delivery) => self.deliver(*delivery, author, (reader, writer)).await,
+            Call::Deliver(delivery) => {
+                let caller = (author, member);
+                self.deliver(*delivery, caller, (reader, writer)).await
+            }
             Call::Push(push) => {
                 let wait = push.wait && !push.dry_run;
                 self.follow(push.volume.clone(), wait, writer, async |volume| {
@@ -90,9 +94,10 @@ impl Desk {
     async fn deliver(
         &self,
         delivery: Delivery,
-        author: Text,
+        (author, member): (Text, Option<(NodeName, Role)>),
         (reader, writer): (&mut CallReader, &mut ReplyWriter),
     ) -> Result<Reply, CallFailure> {
+        let role = member.as_ref().map_or(Role::Operator, |(_, role)| *role);
         let named = delivery.push.volume.clone();
         let wait = delivery.push.wait && !delivery.push.dry_run;
         let (_, volume) = self.volume(named.clone())?;
@@ -100,9 +105,18 @@ impl Desk {
             .check()
             .map_err(|error| CallFailure::new(FailureSort::Usage, "delivery", error.to_string()))?;
         // Before anything is sent. Whether it still may is asked once more when it is published.
-        volume.publisher.may_deliver(delivery.clone()).await?;
+        let may = volume.publisher.may_deliver(delivery.clone(), role).await;
+        if let (Err(failure), Some((node, role))) = (&may, &member)
+            && failure.sort == FailureSort::Denied
+        {
+            self.door.note_refused(node, "push --as", *role);
+        }
+        may?;
         let streams = (reader, &mut *writer);
-        let delivered = self.turns.take(delivery, &volume.history, streams).await?;
+        let delivered = self
+            .turns
+            .take((delivery, role), &volume.history, streams)
+            .await?;
         self.follow(named, wait, writer, async |volume| {
             volume.publisher.deliver(delivered, author).await
         })

@@ -13,6 +13,7 @@ use codevol_protocol::id::BlobId;
 use codevol_protocol::limits::PROGRESS_TIMEOUT;
 use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::path::RelPath;
+use codevol_protocol::role::Role;
 use codevol_store::blobs::BlobError;
 use codevol_store::landing::Landing;
 use codevol_transport::{CallReader, FrameError, ReplyWriter};
@@ -46,7 +47,7 @@ impl Turns {
     /// Takes in a delivery, which was permitted.
     pub(super) async fn take(
         &self,
-        delivery: Delivery,
+        (delivery, role): (Delivery, Role),
         history: &History,
         (reader, writer): (&mut CallReader, &mut ReplyWriter),
     ) -> Result<Delivered, CallFailure> {
@@ -84,6 +85,7 @@ impl Turns {
             rules,
             landing,
             landing_blobs,
+            role,
         })
     }
 }

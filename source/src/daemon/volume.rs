@@ -80,6 +80,7 @@ impl Opened<'_> {
             journal: self.state.journal().clone(),
             metrics: metrics.clone(),
             changes: self.changes.clone(),
+            state: dir,
         })
         .map_err(|source| StartError::Tree {
             volume: name,

@@ -75,6 +75,7 @@ impl FleetTask {
             release: shown.map(|release| self.history.status(release)),
             skew: self.skew(),
             nodes: nodes.collect(),
+            not_in_git: Vec::new(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use codevol_protocol::call::CallFailure;
 use codevol_protocol::id::{BlobId, FleetId, ManifestId};
 use codevol_protocol::key::SecretKey;
 use codevol_protocol::manifest::{Entry, Manifest};
@@ -10,6 +11,7 @@ use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::{Fingerprint, Git, Origin, Release, Seq};
 use codevol_store::blobs::BlobError;
 use codevol_store::landing::Landing;
+use codevol_store::state::StateError;
 
 use crate::bus::now;
 use crate::history::{History, HistoryError, Published};
@@ -47,6 +49,12 @@ pub enum PublishError {
     /// A blob cannot be written.
     #[error("cannot store a file")]
     Blob(#[from] BlobError),
+    /// What is about to be written to the tree cannot be kept.
+    #[error("cannot keep what is about to be written to the tree")]
+    Intent(#[from] StateError),
+    /// The hot-fix does not fit into the release that it is laid over.
+    #[error("the hot-fix does not fit into the live tree")]
+    Overlay(#[source] Box<CallFailure>),
 }
 
 /// What is to be published, and why.

@@ -1,5 +1,5 @@
 //! Publishing what a caller has delivered: a whole tree, where the tree of this host is not watched, or
-//! a hot-fix on top of what is live.
+//! a hot-fix on top of what is live. One of a watched tree is written through to it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,19 +11,23 @@ use codevol_protocol::id::BlobId;
 use codevol_protocol::manifest::Manifest;
 use codevol_protocol::name::Text;
 use codevol_protocol::path::RelPath;
-use codevol_protocol::release::Origin;
+use codevol_protocol::release::{Origin, Seq};
+use codevol_protocol::role::Role;
 use codevol_protocol::rollout::Intent;
 use codevol_store::landing::Landing;
 use tokio::task::block_in_place;
 
 use super::append::Draft;
+use super::intent::{Write, WriteIntent};
 use super::plan::overlay;
 use super::request::{failed, guarded, refused, stopping};
 use super::task::PublisherTask;
+use super::write_through::Fix;
 use crate::config::PublishMode;
 use crate::fingerprint::fingerprints;
 use crate::history::{History, Published};
 use crate::lines;
+use crate::watch::Watcher;
 
 /// What a caller has delivered.
 #[derive(Debug)]
@@ -38,11 +42,23 @@ pub struct Delivered {
     pub landing: Landing,
     /// Which those are.
     pub landing_blobs: BTreeSet<BlobId>,
+    /// What the caller may do.
+    pub role: Role,
+}
+
+/// A release that may come of it.
+struct Candidate {
+    base: Option<Arc<Published>>,
+    base_manifest: Option<Arc<Manifest>>,
+    manifest: Manifest,
+    rules: Vec<u8>,
+    /// What is to be written to the tree first, where that is watched.
+    writes: Option<Vec<Write>>,
 }
 
 impl PublisherTask {
     /// Says whether it might be published now.
-    pub(super) fn may_deliver(&self, delivery: &Delivery) -> Result<(), CallFailure> {
+    pub(super) fn may_deliver(&self, delivery: &Delivery, role: Role) -> Result<(), CallFailure> {
         let hot_fix = !delivery.whole;
         let name = &self.config.name;
         let is_watched = self.config.publish == PublishMode::Auto;
@@ -53,14 +69,14 @@ impl PublisherTask {
                 "`publish = \"manual\"` in the source's configuration lets whole trees come from elsewhere",
             ));
         }
-        self.may_go_live(&delivery.push, hot_fix)?;
-        if is_watched && self.fleet.view().frozen.is_none() {
-            let message = format!("volume `{name}` is watched: each save is published whole");
-            return Err(refused("watched", message).hint(
-                "save the file on the source's host; named paths need `publish = \"manual\"` or a frozen volume",
-            ));
+        if hot_fix && is_watched && role != Role::Operator {
+            let message = format!("volume `{name}` is watched, and a {role} writes to no tree");
+            return Err(
+                CallFailure::new(FailureSort::Denied, "not-permitted", message)
+                    .hint("an operator may: `codevol push --as TREE_PATH FILE`"),
+            );
         }
-        Ok(())
+        self.may_go_live(&delivery.push, hot_fix)
     }
 
     /// Publishes it, or shows what would be.
@@ -68,52 +84,112 @@ impl PublisherTask {
         &mut self,
         delivered: Delivered,
         author: Text,
+        watcher: &Watcher,
     ) -> Result<PushPlan, CallFailure> {
-        self.may_deliver(&delivered.delivery)?;
+        self.may_deliver(&delivered.delivery, delivered.role)?;
         let asked_at = Instant::now();
-        let Delivered {
-            delivery,
-            manifest: offered,
-            rules,
-            landing,
-            landing_blobs,
-        } = delivered;
-        let push = delivery.push;
-        let base = self.base(!delivery.whole);
-        let base_manifest = self.manifest_of(base.as_ref());
-        let base_manifest = base_manifest.map_err(|error| failed(&error))?;
-        let (manifest, rules) = if delivery.whole {
-            (offered, rules)
-        } else {
-            let overlaid = overlay(base_manifest.as_deref(), &offered, &paths_of(&offered))?;
-            (overlaid, self.rules_of(base.as_ref())?)
-        };
-        let unchanged = base_manifest.as_deref() == Some(&manifest);
-        let mut plan = self.plan(&manifest, base.as_ref(), base_manifest.as_deref());
-        plan.unchanged = unchanged;
+        let candidate = self.candidate(&delivered, watcher).await?;
+        let push = &delivered.delivery.push;
+        let tree = (candidate.base_manifest.as_deref(), &candidate.manifest);
+        let mut plan = self.plan(tree.1, candidate.base.as_ref(), tree.0);
+        plan.unchanged = tree.0 == Some(tree.1);
         if push.dry_run {
-            let trees = (base_manifest.as_deref(), &manifest);
-            let count = || lines::of_delivered(&self.history, &plan, trees);
+            let count = || lines::of_delivered(&self.history, &plan, tree);
             plan.lines = block_in_place(count);
             return Ok(plan);
         }
-        if !push.yes && !unchanged {
-            guarded(base_manifest.as_deref(), &manifest)?;
+        if !push.yes && !plan.unchanged {
+            guarded(tree.0, tree.1)?;
         }
         if push.thaw {
             let thawed = self.fleet.thaw(author.clone(), push.message.clone());
             thawed.await.ok_or_else(stopping)?;
         }
-        if unchanged {
-            let release = base.ok_or_else(|| refused("empty", "the tree is empty"))?;
-            self.follow(&release, author, push.message).await?;
-            return self.plan_of_release(plan, &release, &manifest);
+        if plan.unchanged {
+            let release = candidate
+                .base
+                .ok_or_else(|| refused("empty", "the tree is empty"))?;
+            let message = delivered.delivery.push.message;
+            self.follow(&release, author, message).await?;
+            return self.plan_of_release(plan, &release, &candidate.manifest);
         }
-        block_in_place(|| complete(&self.history, &manifest, &landing_blobs))?;
-        let draft = Draft {
-            fingerprints: fingerprints(&manifest),
-            manifest: Arc::new(manifest),
+        block_in_place(|| complete(&self.history, tree.1, &delivered.landing_blobs))?;
+        let release = self.go(delivered, candidate, (author, asked_at)).await?;
+        plan.release = Some(self.shown(&release));
+        Ok(plan)
+    }
+
+    /// Returns the release that it would be.
+    async fn candidate(
+        &mut self,
+        delivered: &Delivered,
+        watcher: &Watcher,
+    ) -> Result<Candidate, CallFailure> {
+        let Delivered {
+            delivery, manifest, ..
+        } = delivered;
+        // What a watched tree does not hold, its next save would undo.
+        let is_through = !delivery.whole && self.config.publish == PublishMode::Auto;
+        let base = if is_through {
+            self.base_of_watched()
+        } else {
+            self.base(!delivery.whole)
+        };
+        let base_manifest = self.manifest_of(base.as_ref());
+        let base_manifest = base_manifest.map_err(|error| failed(&error))?;
+        let writes = if is_through {
+            let looked = self.look_when_quiet(watcher).await;
+            let seen = looked.map_err(|error| failed(&error))?;
+            let writes = self.writes(&Fix {
+                offered: manifest,
+                tree: &seen.scan.manifest,
+                force: delivery.force,
+            })?;
+            Some(writes)
+        } else {
+            None
+        };
+        let (manifest, rules) = if delivery.whole {
+            (manifest.clone(), delivered.rules.clone())
+        } else {
+            let overlaid = overlay(base_manifest.as_deref(), manifest, &paths_of(manifest))?;
+            (overlaid, self.rules_of(base.as_ref())?)
+        };
+        Ok(Candidate {
+            base,
+            base_manifest,
+            manifest,
             rules,
+            writes,
+        })
+    }
+
+    /// Has it go live.
+    async fn go(
+        &mut self,
+        delivered: Delivered,
+        candidate: Candidate,
+        (author, asked_at): (Text, Instant),
+    ) -> Result<Arc<Published>, CallFailure> {
+        let Delivered {
+            delivery, landing, ..
+        } = delivered;
+        if let Some(writes) = candidate.writes {
+            let intent = WriteIntent {
+                seq: Seq(self.history.head().map_or(1, |head| head.seq().0 + 1)),
+                base: candidate.base.map(|base| base.id()),
+                writes,
+                author,
+                host: delivery.host,
+                message: delivery.push.message,
+                git: delivery.git,
+            };
+            return self.write_through(intent, landing).await;
+        }
+        let draft = Draft {
+            fingerprints: fingerprints(&candidate.manifest),
+            manifest: Arc::new(candidate.manifest),
+            rules: candidate.rules,
             origin: if delivery.whole {
                 Origin::Push
             } else {
@@ -121,13 +197,26 @@ impl PublisherTask {
             },
             author,
             host: delivery.host,
-            message: push.message,
+            message: delivery.push.message,
             git: delivery.git,
         };
         let release = self.append(draft, landing, (Intent::Wanted, Some(asked_at)));
-        let release = release.await.map_err(|error| failed(&error))?;
-        plan.release = Some(self.shown(&release));
-        Ok(plan)
+        release.await.map_err(|error| failed(&error))
+    }
+
+    /// Returns what a hot-fix of a watched tree is laid over: what stands in the tree, which is live or on
+    /// its way to be; what is live, where that was found broken.
+    fn base_of_watched(&self) -> Option<Arc<Published>> {
+        let head = self.history.head()?;
+        let quarantined = self.fleet.view().quarantined;
+        let manifest = head.release().manifest;
+        let is_broken = |release: &Arc<Published>| {
+            release.release().manifest == manifest && quarantined.contains(&release.id())
+        };
+        if self.history.releases().iter().any(is_broken) {
+            return self.base(true);
+        }
+        Some(head)
     }
 
     /// Returns the ignore rules that a hot-fix takes over.

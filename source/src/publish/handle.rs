@@ -5,7 +5,8 @@ use codevol_protocol::call::{CallFailure, FailureSort, IgnoredPath, Push, PushPl
 use codevol_protocol::collection::Collection;
 use codevol_protocol::diff::TreeDiff;
 use codevol_protocol::name::Text;
-use codevol_protocol::status::{Skipped, WatchStatus};
+use codevol_protocol::role::Role;
+use codevol_protocol::status::{NotInGit, Skipped, WatchStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::deliver::Delivered;
@@ -20,6 +21,7 @@ pub(super) enum Request {
     },
     MayDeliver {
         delivery: Box<Delivery>,
+        role: Role,
         reply: Reply<()>,
     },
     Deliver {
@@ -58,6 +60,8 @@ pub struct SourceView {
     pub skipped: Vec<Skipped>,
     /// The watcher.
     pub watch: Option<WatchStatus>,
+    /// Hot-fixes that are live and not in git.
+    pub not_in_git: Vec<NotInGit>,
 }
 
 /// Speaks with the publisher's task.
@@ -91,10 +95,14 @@ impl PublisherHandle {
     ///
     /// # Errors
     /// When it would be refused.
-    pub async fn may_deliver(&self, delivery: Delivery) -> Result<(), CallFailure> {
+    pub async fn may_deliver(&self, delivery: Delivery, role: Role) -> Result<(), CallFailure> {
         let delivery = Box::new(delivery);
-        self.ask(|reply| Request::MayDeliver { delivery, reply })
-            .await
+        self.ask(|reply| Request::MayDeliver {
+            delivery,
+            role,
+            reply,
+        })
+        .await
     }
 
     /// Publishes what was delivered, or shows what would be.

@@ -11,7 +11,6 @@ use codevol_protocol::status::{Skipped, WatchState, WatchStatus};
 use tokio::task::block_in_place;
 
 use super::append::PublishError;
-use super::handle::SourceView;
 use super::task::{PublisherTask, sleep_until};
 use crate::config::WatchMode;
 use crate::scan::{Scan, Scanner};
@@ -165,10 +164,10 @@ impl PublisherTask {
             .collect();
         skipped.sort_by(|a, b| a.path.cmp(&b.path));
         let watch = Some(shown(watcher.status()));
-        self.view.send_replace(SourceView {
-            scanned: true,
-            skipped,
-            watch,
+        self.view.send_modify(|view| {
+            view.scanned = true;
+            view.skipped = skipped;
+            view.watch = watch;
         });
         self.changes.tell();
     }

@@ -61,14 +61,16 @@ impl PublisherTask {
                 author,
                 reply,
             } => drop(reply.send(self.push_what_stands_there(push, author, watcher).await)),
-            Request::MayDeliver { delivery, reply } => {
-                drop(reply.send(self.may_deliver(&delivery)));
-            }
+            Request::MayDeliver {
+                delivery,
+                role,
+                reply,
+            } => drop(reply.send(self.may_deliver(&delivery, role))),
             Request::Deliver {
                 delivered,
                 author,
                 reply,
-            } => drop(reply.send(self.deliver(*delivered, author).await)),
+            } => drop(reply.send(self.deliver(*delivered, author, watcher).await)),
             Request::Rollback {
                 to,
                 author,

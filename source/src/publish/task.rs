@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codevol_protocol::chain::Chain;
+use codevol_protocol::id::ReleaseId;
 use codevol_protocol::manifest::Manifest;
 use codevol_protocol::settle::{Input, Settle, SettleConfig};
+use codevol_store::dir::Dir;
 use codevol_store::recorder::Recorder;
 use codevol_transport::Changes;
 use tokio::sync::{mpsc, watch as watched};
@@ -17,9 +19,10 @@ use tracing::{error, warn};
 use super::append::{PublishError, Signer};
 use super::collect;
 use super::handle::{PublisherHandle, Request, SourceView};
+use super::intent::Intents;
 use super::look::Dirty;
 use crate::config::VolumeConfig;
-use crate::fleet::FleetHandle;
+use crate::fleet::{FleetHandle, FleetView};
 use crate::git::{self, GitDir};
 use crate::history::{History, Published};
 use crate::journal::Line;
@@ -51,6 +54,24 @@ pub struct PublisherParts {
     pub metrics: Arc<VolumeMetrics>,
     /// Whom to tell when something has changed.
     pub changes: Changes,
+    /// The volume's directory of STATE.
+    pub state: Dir,
+}
+
+/// What of the fleet bears on what is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    is_frozen: bool,
+    live: Option<ReleaseId>,
+}
+
+impl Standing {
+    fn of(view: &FleetView) -> Self {
+        Self {
+            is_frozen: view.frozen.is_some(),
+            live: view.live,
+        }
+    }
 }
 
 /// The task: [`Self::run`] it.
@@ -77,6 +98,9 @@ pub struct PublisherTask {
     pub(super) view: watched::Sender<SourceView>,
     pub(super) metrics: Arc<VolumeMetrics>,
     pub(super) changes: Changes,
+    pub(super) intents: Intents,
+    /// Whether hot-fixes may have come into git, or gone live, since that was looked at.
+    pub(super) fixes_due: bool,
 }
 
 impl PublisherTask {
@@ -94,6 +118,7 @@ impl PublisherTask {
             journal,
             metrics,
             changes,
+            state,
         } = parts;
         let scanner = Scanner::open(&config.path, &config.ignore, Some(&cache_file))?;
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
@@ -126,6 +151,8 @@ impl PublisherTask {
             view,
             metrics,
             changes,
+            intents: Intents::new(state),
+            fixes_due: true,
         };
         Ok((task, handle))
     }
@@ -151,14 +178,16 @@ impl PublisherTask {
             }
         };
         let mut fleet = self.fleet.watch();
-        let mut was_frozen = self.fleet.view().frozen.is_some();
+        let mut standing = Standing::of(&self.fleet.view());
         let mut rescan = tokio::time::interval(self.config.watch.rescan);
         rescan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         rescan.reset();
-        self.take_in(&watcher);
-        self.look_at_everything();
-        self.settled(&watcher).await;
+        self.begin(&watcher).await;
         loop {
+            // A tree that is about to be published does not wait for git.
+            if self.fixes_due && self.settle.deadline().is_none() {
+                self.look_for_fixes().await;
+            }
             let deadline = self.settle.deadline();
             let due = async {
                 match deadline {
@@ -182,6 +211,7 @@ impl PublisherTask {
                 }
                 _ = rescan.tick() => {
                     self.collect();
+                    self.fixes_due = true;
                     self.look_at_everything();
                 }
                 request = self.inbox.recv() => match request {
@@ -189,16 +219,31 @@ impl PublisherTask {
                     None => break,
                 },
                 Ok(()) = fleet.changed() => {
-                    let is_frozen = fleet.borrow_and_update().frozen.is_some();
-                    // A thaw publishes what was held back. All else that the fleet does is no hint
-                    // that the tree is quiet.
-                    if was_frozen && !is_frozen {
-                        self.settle.handle(Input::Changed, Instant::now());
-                    }
-                    was_frozen = is_frozen;
+                    let now = Standing::of(&fleet.borrow_and_update());
+                    self.fleet_moved(std::mem::replace(&mut standing, now), now);
                 }
             }
         }
+    }
+
+    fn fleet_moved(&mut self, was: Standing, now: Standing) {
+        self.fixes_due |= was.live != now.live;
+        // A thaw publishes what was held back. All else that the fleet does is no hint that the tree
+        // is quiet.
+        if was.is_frozen && !now.is_frozen {
+            self.settle.handle(Input::Changed, Instant::now());
+        }
+    }
+
+    /// Looks at the tree for the first time.
+    async fn begin(&mut self, watcher: &Watcher) {
+        // Before that: what is half of a hot-fix is not somebody's save.
+        if let Err(cause) = self.complete_intent().await {
+            error!(volume = %self.config.name, error = %Chain(&cause), "a hot-fix that was begun cannot be completed");
+        }
+        self.take_in(watcher);
+        self.look_at_everything();
+        self.settled(watcher).await;
     }
 
     pub(super) fn manifest_of(

@@ -1,5 +1,7 @@
 //! The publisher's task by itself.
 
+mod write_through;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -94,6 +96,7 @@ impl Bench {
             journal: state.journal().clone(),
             metrics: metrics.clone(),
             changes: Changes::default(),
+            state: dir,
         })
         .unwrap();
         Self {

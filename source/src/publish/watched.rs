@@ -58,7 +58,10 @@ impl PublisherTask {
                 }
                 self.look_at_everything();
             }
-            Hint::Git => self.dirty = Dirty::Everything,
+            Hint::Git => {
+                self.dirty = Dirty::Everything;
+                self.fixes_due = true;
+            }
         }
         self.ask_git();
     }

@@ -28,6 +28,9 @@ pub enum ScanError {
     /// What should be read is no regular file, or no longer.
     #[error("`{0}` is no regular file")]
     NotAFile(RelPath),
+    /// What is to be replaced is not what it was when that was decided.
+    #[error("`{0}` was saved meanwhile")]
+    Changed(RelPath),
     /// The ignore rules cannot be read.
     #[error(transparent)]
     Rules(#[from] RulesError),
@@ -48,6 +51,6 @@ impl ScanError {
     /// Whether the same scan may succeed later without anybody's help.
     #[must_use]
     pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Io { .. } | Self::NotAFile(_))
+        matches!(self, Self::Io { .. } | Self::NotAFile(_) | Self::Changed(_))
     }
 }

@@ -115,7 +115,13 @@ async fn send(
     let Some(offer) = offer else { return Ok(()) };
     // Cancel-safe: whichever arm is dropped, the call is given up with the other's end.
     tokio::select! {
-        sent = offer.send(replies, progress) => sent,
+        sent = offer.send(replies, progress) => match sent {
+            Err(error) if replies.is_lost(&error) => Err(CommandError {
+                message: format!("{}: nothing was published", error.message),
+                ..error
+            }),
+            sent => sent,
+        },
         _ = interrupt.recv() => {
             let message = "interrupted before all files were sent: nothing was published";
             Err(CommandError::new(ExitStatus::Interrupted, "interrupted", message))

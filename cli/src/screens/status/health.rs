@@ -1,8 +1,8 @@
 //! What is not as it should be with a volume, each with what becomes of it or mends it.
 
-use codevol_protocol::release::{Origin, Seq, UnixMillis};
+use codevol_protocol::release::{Git, Origin, Seq, UnixMillis};
 use codevol_protocol::status::{
-    Drift, NodeState, NodeStatus, ReleaseStatus, VolumeStatus, WatchState, WatchStatus,
+    Drift, NodeState, NodeStatus, NotInGit, ReleaseStatus, VolumeStatus, WatchState, WatchStatus,
 };
 
 use super::super::{LISTED_MAX, ago, listed, one_line, sentence, since};
@@ -30,6 +30,7 @@ pub(super) fn lines(volume: &VolumeStatus, now: UnixMillis) -> Vec<String> {
     lines.extend(skipped(volume));
     lines.extend(volume.watch.as_ref().and_then(watch));
     lines.extend(volume.release.as_ref().and_then(git));
+    lines.extend(volume.not_in_git.iter().map(hot_fix));
     if volume.nodes.is_empty() {
         lines.push("no node is enrolled; `codevol invite` makes a token for one".to_owned());
     }
@@ -215,14 +216,23 @@ fn watch(watch: &WatchStatus) -> Option<String> {
     }
 }
 
+/// Of a hot-fix the source says by itself how long it is not in git.
 fn git(release: &ReleaseStatus) -> Option<String> {
-    let git = release.git.as_ref().filter(|git| git.dirty)?;
-    let seq = release.seq;
+    let is_hot_fix = release.origin == Origin::HotFix;
+    let git = release
+        .git
+        .as_ref()
+        .filter(|git| git.dirty && !is_hot_fix)?;
+    Some(format!("{} is not in git{}", release.seq, stood(git)))
+}
+
+fn hot_fix(fix: &NotInGit) -> String {
+    let stood = fix.git.as_ref().map_or_else(String::new, stood);
+    format!("{} is a hot-fix that is not in git{stood}", fix.release)
+}
+
+fn stood(git: &Git) -> String {
     let commit: String = one_line(git.commit.as_str()).chars().take(7).collect();
-    let what = if release.origin == Origin::HotFix {
-        "is a hot-fix that is not in git"
-    } else {
-        "is not in git"
-    };
-    Some(format!("{seq} {what} ({commit}, dirty)"))
+    let dirty = if git.dirty { ", dirty" } else { "" };
+    format!(" ({commit}{dirty})")
 }

@@ -1,7 +1,7 @@
 use codevol_protocol::evidence::{CodeServerState, Evidence};
 use codevol_protocol::release::{Origin, Seq};
 use codevol_protocol::status::{
-    Drift, DriftKind, FrozenStatus, LinkState, NodeState, NodeStatus, Phase, Quarantined,
+    Drift, DriftKind, FrozenStatus, LinkState, NodeState, NodeStatus, NotInGit, Phase, Quarantined,
     RolloutStatus, Skipped, SourceLink, VolumeStatus, WatchState, WatchStatus,
 };
 use insta::{assert_json_snapshot, assert_snapshot};
@@ -50,6 +50,11 @@ fn who_is_offline_is_told_to_catch_up() {
     let mut volume = volume(42, nodes);
     let release = volume.release.as_mut().unwrap();
     (release.origin, release.git) = (Origin::HotFix, git(true));
+    volume.not_in_git.push(NotInGit {
+        release: Seq(42),
+        paths: vec!["assets/orders.py".parse().unwrap()],
+        git: git(true),
+    });
     assert_snapshot!(shown(vec![volume]), @r#"
     pipes   r42  hot-fix by alice, 2h ago, "null customer ids"          live on 2 of 3
 
@@ -314,7 +319,8 @@ fn the_document_has_every_key() {
           },
           "release": null,
           "skew": [],
-          "nodes": []
+          "nodes": [],
+          "not_in_git": []
         }
       ]
     }
