@@ -1,9 +1,12 @@
 //! Operators and publishers: commands from a machine that is not the source's host.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
-use codevol_tests::{Fleet, Machine, git};
+use codevol_tests::{Fleet, FleetStatus, Machine, git, wait_until};
+use rustix::process::Signal;
 
 #[test]
 fn an_operator_does_from_a_laptop_what_the_source_host_does() {
@@ -182,4 +185,113 @@ fn a_hot_fix_from_a_laptop_goes_on_top_of_what_is_live() {
     laptop.run(&args).exits(4);
     laptop.run(&["push", "--as", "a.py"]).exits(2);
     laptop.run(&["push", "--as", "../a.py", fixed]).exits(2);
+}
+
+#[test]
+fn a_hot_fix_of_a_watched_volume_is_in_its_tree_and_shown_until_git_has_it() {
+    let fleet = Fleet::start_with(1, |source| {
+        let tree = source.tree();
+        git(tree, &["init", "--quiet", "--initial-branch=main"]);
+        git(tree, &["add", "-A"]);
+        git(tree, &["commit", "--quiet", "-m", "first"]);
+    });
+    let laptop = Machine::join(&fleet.source, "alice", "operator");
+    let fixed = laptop.save("orders.py", "fixed = True\n");
+    let args = ["push", "--as", "extra.py", fixed.to_str().unwrap()];
+    laptop.run(&args).exits(0);
+    let status = fleet.source.wait_live_everywhere(2);
+    assert_eq!(status.volume()["release"]["origin"], "hot-fix");
+    let tree = fleet.source.tree();
+    let in_tree = fs::read_to_string(tree.join("extra.py")).unwrap();
+    assert_eq!(in_tree, "fixed = True\n");
+    let unkept =
+        |status: &FleetStatus, seq: u64| status.volume()["not_in_git"][0]["release"] == seq;
+    fleet.source.wait("it is said", |status| unkept(status, 2));
+    // The next save is laid over it, and it is still not in git.
+    fleet.source.save("other.py", "x = 1\n");
+    fleet.source.wait_live_everywhere(3);
+    fleet
+        .source
+        .wait("it is still said", |status| unkept(status, 2));
+    let shown = laptop.run(&["status"]).exits(0);
+    assert!(
+        shown.stdout.contains("r2 is a hot-fix that is not in git"),
+        "{shown}"
+    );
+    git(tree, &["add", "-A"]);
+    git(tree, &["commit", "--quiet", "-m", "the fix"]);
+    fleet.source.wait("git has it", |status| {
+        status.volume()["not_in_git"].as_array().unwrap().is_empty()
+    });
+}
+
+#[test]
+fn a_hot_fix_gives_way_to_an_edit_that_is_not_published() {
+    let fleet = Fleet::start(1);
+    let laptop = Machine::join(&fleet.source, "alice", "operator");
+    let ci = Machine::join(&fleet.source, "ci", "publisher");
+    fleet.source.save("extra.py", "second = 2\n");
+    fleet.source.wait_live_everywhere(2);
+    // What was rolled back stays in the tree, and nothing of the tree is published any more.
+    fleet.source.run(&["rollback", "r1", "-y"]).exits(0);
+    fleet.source.save("extra.py", "somebody = 'is at it'\n");
+    let fixed = laptop.save("extra.py", "fixed = True\n");
+    let fixed = fixed.to_str().unwrap();
+    let args = ["push", "--as", "extra.py", fixed];
+    let refused = laptop.run(&args).exits(4);
+    assert!(refused.stderr.contains("`extra.py`"), "{refused}");
+    assert!(refused.stderr.contains("--force"), "{refused}");
+    // A tree that the daemon may not write to is said to be one.
+    let mode = |mode| fs::set_permissions(fleet.source.tree(), fs::Permissions::from_mode(mode));
+    mode(0o555).unwrap();
+    let other = ["push", "--as", "other.py", fixed];
+    let unwritten = laptop.run(&other).exits(78);
+    assert!(
+        unwritten.stderr.contains("permission denied"),
+        "{unwritten}"
+    );
+    mode(0o755).unwrap();
+    let in_tree = || fs::read_to_string(fleet.source.tree().join("extra.py")).unwrap();
+    assert_eq!(in_tree(), "somebody = 'is at it'\n");
+    let force = [&args[..], &["--force"]].concat();
+    // CI writes to no tree, by force or not.
+    ci.run(&args).exits(77);
+    ci.run(&force).exits(77);
+    laptop.run(&force).exits(0);
+    let status = fleet.source.wait_live_everywhere(4);
+    assert_eq!(in_tree(), "fixed = True\n");
+    assert!(!status.volume()["frozen"].is_null(), "it stays frozen");
+    // What it replaced is the daemon's user's own: so is what stands there now.
+    let owner = |path: &str| fs::metadata(fleet.source.tree().join(path)).unwrap().uid();
+    assert_eq!(owner("extra.py"), owner("definitions.py"));
+}
+
+#[test]
+fn a_command_that_runs_ends_when_its_machine_is_taken_out() {
+    let mut fleet = Fleet::start(1);
+    let laptop = Machine::join(&fleet.source, "alice", "operator");
+    // The node says nothing: whoever has it look waits.
+    fleet.agent().process().signal(Signal::STOP);
+    let mut verify = laptop.command();
+    verify.arg("verify").stdin(Stdio::null());
+    verify.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let verify = verify.spawn().unwrap();
+    let source = &fleet.source;
+    let is_connected = || {
+        let nodes = source.run(&["node", "ls", "--json"]).exits(0).json();
+        let mut nodes = nodes["nodes"].as_array().unwrap().iter();
+        nodes.any(|node| node["name"] == "alice" && node["online"] == true)
+    };
+    wait_until("the laptop is connected", is_connected);
+    source.run(&["node", "rm", "alice", "-y"]).exits(0);
+    let removed = Instant::now();
+    let ended = verify.wait_with_output().unwrap();
+    assert!(
+        removed.elapsed() < Duration::from_secs(2),
+        "it is cut at once"
+    );
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(77), "{said}");
+    assert!(said.contains("taken out of the fleet"), "{said}");
+    fleet.agent().process().signal(Signal::CONT);
 }
