@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use codevol_protocol::delta::{self, Cut, Piece, Plan, Position};
 use codevol_protocol::id::{BlobId, ManifestId};
@@ -24,7 +24,10 @@ const INLINE_BYTES: u64 = 64 << 10;
 const ENTRY_BYTES: u64 = 64;
 /// A delta of more plain bytes is encoded anew for each agent rather than kept in memory.
 const SHARED_BYTES_MAX: u64 = 256 << 20;
-/// How many deltas are kept for the agents that come later.
+/// A delta of at most so many plain bytes is kept for the agents that come later; a larger one goes
+/// with the last push of it.
+const KEPT_BYTES_MAX: u64 = 4 << 20;
+/// How many deltas are known.
 const DELTAS_MAX: usize = 4;
 
 /// A delta could not be encoded.
@@ -56,6 +59,7 @@ pub struct Delta {
     manifest: Arc<Manifest>,
     groups: Vec<Group>,
     shared: bool,
+    kept: bool,
     manifest_frames: OnceCell<Arc<Vec<Vec<u8>>>>,
 }
 
@@ -72,13 +76,16 @@ impl Delta {
         missing: &BTreeSet<BlobId>,
     ) -> Self {
         let plan = delta::plan_without(base.as_deref(), &manifest, missing, Cut::default());
-        let shared = missing.is_empty() && plan.received_bytes() <= SHARED_BYTES_MAX;
+        let bytes = plan.received_bytes();
+        let shared = missing.is_empty() && bytes <= SHARED_BYTES_MAX;
+        let kept = bytes <= KEPT_BYTES_MAX;
         let groups = groups(&plan);
         Self {
             base,
             manifest,
             groups,
             shared,
+            kept,
             manifest_frames: OnceCell::new(),
         }
     }
@@ -240,7 +247,9 @@ pub struct Deltas {
     recent: Mutex<VecDeque<Recent>>,
 }
 
-type Recent = ((Option<ManifestId>, ManifestId), Arc<Delta>);
+/// Which delta it is, and the delta as long as somebody has it.
+type Recent = (Key, Weak<Delta>, Option<Arc<Delta>>);
+type Key = (Option<ManifestId>, ManifestId);
 
 impl Deltas {
     /// Returns the delta from a base to a manifest; `missing` names blobs of the base that the
@@ -258,12 +267,60 @@ impl Deltas {
             return Arc::new(Delta::new(base, target.1, missing));
         }
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, delta)) = recent.iter().find(|(k, _)| *k == key) {
-            return delta.clone();
+        let mut known = recent.iter().filter(|(known, ..)| *known == key);
+        if let Some(delta) = known.find_map(|(_, delta, _)| delta.upgrade()) {
+            return delta;
         }
         let delta = Arc::new(Delta::new(base, target.1, missing));
-        recent.push_front((key, delta.clone()));
+        let kept = delta.kept.then(|| delta.clone());
+        recent.retain(|(known, ..)| *known != key);
+        recent.push_front((key, Arc::downgrade(&delta), kept));
         recent.truncate(DELTAS_MAX);
         delta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use codevol_protocol::manifest::Entry;
+
+    use super::*;
+
+    fn tree(size: u64) -> (ManifestId, Arc<Manifest>) {
+        let blob = BlobId::of(&size.to_le_bytes());
+        let executable = false;
+        let file = Entry::File {
+            blob,
+            size,
+            executable,
+        };
+        let manifest = Manifest::new(vec![("a.py".parse().unwrap(), file)]).unwrap();
+        (manifest.id(), Arc::new(manifest))
+    }
+
+    /// Whether who comes after the last push gets the delta that was encoded for it.
+    fn is_kept(bytes: u64) -> bool {
+        let (deltas, none) = (Deltas::default(), BTreeSet::new());
+        let first = deltas.delta(None, tree(bytes), &none);
+        let second = deltas.delta(None, tree(bytes), &none);
+        assert!(Arc::ptr_eq(&first, &second), "both push at once");
+        let gone = Arc::downgrade(&first);
+        drop((first, second));
+        gone.upgrade().is_some()
+    }
+
+    #[test]
+    fn a_small_delta_is_kept_for_who_comes_later_and_a_large_one_takes_no_memory() {
+        assert!(is_kept(KEPT_BYTES_MAX));
+        assert!(!is_kept(KEPT_BYTES_MAX + 1));
+    }
+
+    #[test]
+    fn a_delta_for_damage_is_the_agents_own() {
+        let (deltas, target) = (Deltas::default(), tree(3));
+        let missing = BTreeSet::from([BlobId::of(b"x")]);
+        let own = deltas.delta(Some(tree(2)), target.clone(), &missing);
+        let all = deltas.delta(Some(tree(2)), target, &BTreeSet::new());
+        assert!(!Arc::ptr_eq(&own, &all));
     }
 }
