@@ -21,14 +21,14 @@ impl Deref for Machine {
 }
 
 impl Machine {
-    /// Enrols a machine.
+    /// Enrols a machine; on a network where the source is on one.
     #[must_use]
     pub fn join(source: &Source, name: &str, role: &str) -> Self {
         let invite = ["invite", "--name", name, "--role", role];
         let invited = source.run(&invite).exits(0);
-        let machine = Self {
-            host: Host::new(source.place(), "operator", name),
-        };
+        let mut host = Host::new(source.place(), "operator", name);
+        host.connect_beside(source);
+        let machine = Self { host };
         let token = invited.stdout.trim_end();
         machine.run(&["join", token]).succeeds();
         machine

@@ -18,6 +18,7 @@ mod history;
 mod joining;
 mod large;
 mod metrics;
+mod on_call;
 mod operators;
 mod partition;
 mod publishing;
