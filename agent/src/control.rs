@@ -2,6 +2,7 @@
 
 mod collect;
 mod fetch;
+mod hold;
 mod page;
 mod seal;
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use codevol_protocol::call::{Call, CallFailure, FailureSort, Reply};
+use codevol_protocol::call::{Call, CallFailure, FailureSort, LogEntry, ReleaseResult, Reply};
 use codevol_protocol::dependency::{DependencyStatus, EnvironmentStatus};
 use codevol_protocol::drift::{Answer, Depth, NodeVerified, Verified, Verifying, Word};
 use codevol_protocol::evidence::{Evidence, Verdict};
@@ -19,8 +20,8 @@ use codevol_protocol::message::Verification;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::Seq;
 use codevol_protocol::status::{
-    CodeServerStatus, LinkState, NodeError, NodeState, NodeStatus, ReleaseStatus, STATUS_SCHEMA,
-    SourceLink, Status, VolumeStatus,
+    CodeServerStatus, HoldStatus, LinkState, NodeError, NodeState, NodeStatus, ReleaseStatus,
+    STATUS_SCHEMA, SourceLink, Status, VolumeStatus,
 };
 use codevol_transport::{Caller, Changes, FrameError, ReplyWriter};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -66,22 +67,31 @@ impl Desk {
     /// # Errors
     /// When the caller does not take the answer.
     pub async fn answer(self, call: Call, mut caller: Caller) -> Result<(), FrameError> {
-        let writer = &mut caller.writer;
+        let (author, writer) = (caller.author, &mut caller.writer);
         let replied = tokio::select! {
             // What was asked of a volume's task is done or not, as its state on disk says.
             () = self.shutdown.cancelled() => Err(stopping()),
-            replied = self.answer_to(&call, writer) => replied,
+            replied = self.answer_to(call, author, writer) => replied,
         };
         let reply = replied.unwrap_or_else(Reply::Failed);
         writer.write(&reply).await
     }
 
-    async fn answer_to(&self, call: &Call, writer: &mut ReplyWriter) -> Result<Reply, CallFailure> {
+    async fn answer_to(
+        &self,
+        call: Call,
+        author: Text,
+        writer: &mut ReplyWriter,
+    ) -> Result<Reply, CallFailure> {
         match call {
-            Call::Verify { volume, deep } => self.verify(volume.as_ref(), *deep, writer).await,
+            Call::Verify { volume, deep } => self.verify(volume.as_ref(), deep, writer).await,
             Call::Watch => self.watch(writer).await,
-            Call::Seal { volume, release } => self.seal(volume.as_ref(), release, writer).await,
-            call => self.reply(call).await,
+            Call::Seal { volume, release } => self.seal(volume.as_ref(), &release, writer).await,
+            call @ (Call::Rollback { .. }
+            | Call::RollbackNode { .. }
+            | Call::Thaw { .. }
+            | Call::ThawNode { .. }) => self.order(call, author).await,
+            call => self.reply(&call).await,
         }
     }
 
@@ -158,13 +168,18 @@ impl Desk {
             Call::Health { ready } => self.health(*ready).await,
             Call::Status => Ok(Reply::Status(Box::new(self.status().await?))),
             Call::Collect { volume, dry_run } => self.collect(volume.as_ref(), *dry_run).await,
+            Call::Log { volume, count } => {
+                let (_, linked) = self.named(volume.as_ref())?;
+                let standing = inspect(linked).await?;
+                let count = usize::try_from(*count).unwrap_or(usize::MAX);
+                Ok(Reply::Log(log(linked, &standing, count)))
+            }
             Call::Invite { .. }
             | Call::InviteAs { .. }
             | Call::Nodes
             | Call::RemoveNode { .. }
             | Call::Push(_)
             | Call::Deliver(_)
-            | Call::Log { .. }
             | Call::Rollback { .. }
             | Call::Freeze { .. }
             | Call::Thaw { .. }
@@ -177,6 +192,8 @@ impl Desk {
             | Call::Seal { .. }
             | Call::NodeDiff { .. }
             | Call::Watch
+            | Call::RollbackNode { .. }
+            | Call::ThawNode { .. }
             | Call::Ping { .. } => Err(CallFailure::new(
                 FailureSort::Usage,
                 "role",
@@ -256,7 +273,7 @@ impl Desk {
                 .as_ref()
                 .map(|verification| verification.evidence),
             last_seen_at: Some(now()),
-            held: None,
+            held: standing.hold.as_ref().map(HoldStatus::from),
             drift: drifted.paths,
             drift_more: drifted.more,
             environments: standing
@@ -301,6 +318,34 @@ fn code_servers(verification: Option<&Verification>) -> Vec<CodeServerStatus> {
         .unwrap_or_default()
         .iter()
         .map(CodeServerStatus::from)
+        .collect()
+}
+
+/// Returns what this node holds, newest first, and what became of it as far as this node knows.
+fn log(linked: &Linked, standing: &Standing, count: usize) -> Vec<LogEntry> {
+    let root = linked.receiver.root.lock();
+    let root = root.unwrap_or_else(PoisonError::into_inner);
+    let live = standing.live.map(|(_, live)| live);
+    let mut held: Vec<_> = root.held().values().collect();
+    held.sort_by_key(|held| std::cmp::Reverse(held.release().seq));
+    let newest_live = live.and_then(|live| root.held().get(&live));
+    let result = |held: &Held| {
+        if standing.broken.contains(&held.id()) {
+            ReleaseResult::Broken
+        } else if live.or(standing.active) == Some(held.id()) {
+            ReleaseResult::Live
+        } else if newest_live.is_some_and(|live| held.release().seq > live.release().seq) {
+            ReleaseResult::Held
+        } else {
+            ReleaseResult::Superseded
+        }
+    };
+    let entries = held.into_iter().take(count);
+    entries
+        .map(|held| LogEntry {
+            release: release(held),
+            result: result(held),
+        })
         .collect()
 }
 

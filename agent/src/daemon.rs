@@ -25,6 +25,7 @@ use crate::control::Desk;
 use crate::dependencies::Checker;
 use crate::drift::{DriftParts, DriftTask};
 use crate::evidence::PROVEN_SCHEMA;
+use crate::hold::HOLD_SCHEMA;
 use crate::identity::{Identity, IdentityError};
 use crate::link::{LinkTask, LinkView, Linked};
 use crate::metrics::AgentMetrics;
@@ -34,6 +35,7 @@ use crate::task::{VolumeParts, VolumeTask};
 use crate::volume::{Root, RootError, store_of};
 
 const PROVEN: &str = "proven";
+const HOLD: &str = "hold";
 /// How long tasks may take to end once they are told to.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -235,6 +237,7 @@ fn open(
     };
     let dir = state.volume(&name)?;
     let proven = Register::open_or_create(&dir, PROVEN, PROVEN_SCHEMA).map_err(unread)?;
+    let kept = Register::open_or_create(&dir, HOLD, HOLD_SCHEMA).map_err(unread)?;
     let root = Arc::new(Mutex::new(root));
     let partial = recovered
         .partial
@@ -247,6 +250,7 @@ fn open(
         root: root.clone(),
         servers: servers.collect(),
         proven,
+        kept,
         dependencies: dependencies.clone(),
         speaker: speaker.clone(),
         journal: journal.clone(),

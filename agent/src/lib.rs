@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod dependencies;
 pub mod drift;
 pub mod evidence;
+pub mod hold;
 pub mod identity;
 pub mod join;
 pub mod link;

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
-use codevol_protocol::message::{AgentHello, FromAgent, FromSource, MINOR, PushHead, SourceHello};
+use codevol_protocol::hold::HoldReport;
+use codevol_protocol::message::{
+    AgentHello, FromAgent, FromSource, HOLD_MINOR, MINOR, PushHead, SourceHello,
+};
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::session::AgentSession;
 use codevol_protocol::status::LinkState;
@@ -29,7 +32,7 @@ use crate::identity::Identity;
 use crate::metrics::AgentMetrics;
 use crate::receive::{ReceiveError, Receiver};
 use crate::speaker::Speaker;
-use crate::task::Order;
+use crate::task::{Order, ReplyTo};
 
 /// How long one dial may take.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -261,6 +264,7 @@ impl LinkTask {
         for linked in self.volumes.values() {
             linked.drift.tell(DriftOrder::Greeted { minor });
         }
+        self.say_holds(&mut writer, minor).await?;
         self.show(address, LinkState::Connected);
         info!(source = address, "connected");
         let mut pushes: JoinSet<Result<(), ReceiveError>> = JoinSet::new();
@@ -339,6 +343,28 @@ impl LinkTask {
         })
     }
 
+    /// Says where a person holds this node, to a source that waits for that.
+    async fn say_holds(&self, writer: &mut LinkWriter, minor: u16) -> Result<(), LinkError> {
+        if minor < HOLD_MINOR {
+            return Ok(());
+        }
+        let holds = timeout(ANSWER_TIMEOUT, self.holds()).await;
+        let holds = holds.or(Err(LinkError::Busy(ANSWER_TIMEOUT)))??;
+        say(writer, &FromAgent::Holds(holds)).await
+    }
+
+    /// Returns where a person holds this node. What changes from here on is said behind it.
+    async fn holds(&self) -> Result<Vec<HoldReport>, LinkError> {
+        let mut holds = Vec::new();
+        for linked in self.volumes.values() {
+            let (reply, held) = oneshot::channel();
+            let sent = linked.orders.send(Order::Held(reply)).await;
+            sent.map_err(|_closed| LinkError::Stopping)?;
+            holds.push(held.await.map_err(|_dropped| LinkError::Stopping)?);
+        }
+        Ok(holds)
+    }
+
     async fn hear(&mut self, message: FromSource) -> Result<(), LinkError> {
         let (volume, order) = match message {
             FromSource::Hello(_) => return Ok(()),
@@ -355,6 +381,9 @@ impl LinkTask {
             FromSource::Activate { volume, release } => (volume, Order::Activate(release)),
             FromSource::Return { volume, release } => (volume, Order::Return(release)),
             FromSource::Live { volume, live, .. } => (volume, Order::Live(live)),
+            FromSource::Hold { volume, ask, order } => {
+                (volume, Order::Hold(order, ReplyTo::Source(ask)))
+            }
             FromSource::Verify { volume, ask, depth } => {
                 let asker = Asker::Source(ask);
                 self.look(&volume, DriftOrder::Look { depth, asker });

@@ -11,6 +11,7 @@
 mod collect;
 mod dependencies;
 mod found;
+mod hold;
 mod tidy;
 mod untold;
 mod verifying;
@@ -23,6 +24,7 @@ use codevol_protocol::chain::Chain;
 use codevol_protocol::collection::Collection;
 use codevol_protocol::dependency::{DependencyReport, Environment};
 use codevol_protocol::evidence::Evidence;
+use codevol_protocol::hold::{Hold, HoldOrder, HoldReport};
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::message::{
     Active, Failure, FromAgent, Report, Step, Verification, VolumeHello,
@@ -39,12 +41,15 @@ use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use self::hold::GoingBack;
+pub use self::hold::ReplyTo;
 use self::tidy::Tidying;
 use self::untold::Untold;
 use self::verifying::{Purpose, Verifying};
 use crate::code_server::CodeServer;
 use crate::dependencies::Checker;
 use crate::evidence::Proven;
+use crate::hold::Kept;
 use crate::metrics::AgentMetrics;
 use crate::speaker::Speaker;
 use crate::volume::{ActivateError, Root};
@@ -80,6 +85,10 @@ pub enum Order {
         /// Who wants to know.
         reply: oneshot::Sender<Result<Collection, DirError>>,
     },
+    /// Do as a person wants who named this node.
+    Hold(HoldOrder, ReplyTo),
+    /// Say whether a person holds this node.
+    Held(oneshot::Sender<HoldReport>),
 }
 
 impl Order {
@@ -87,10 +96,17 @@ impl Order {
     const fn is_news(&self) -> bool {
         match self {
             // What a collection deletes, it tells itself.
-            Self::Describe(_) | Self::Inspect(_) | Self::Look(_) | Self::Collect { .. } => false,
-            Self::Activate(_) | Self::Return(_) | Self::Live(_) | Self::Tidy | Self::Restored => {
-                true
-            }
+            Self::Describe(_)
+            | Self::Inspect(_)
+            | Self::Look(_)
+            | Self::Collect { .. }
+            | Self::Held(_) => false,
+            Self::Activate(_)
+            | Self::Return(_)
+            | Self::Live(_)
+            | Self::Tidy
+            | Self::Restored
+            | Self::Hold(..) => true,
         }
     }
 }
@@ -112,6 +128,10 @@ pub struct Standing {
     pub dependencies: Option<DependencyReport>,
     /// The last thing that went wrong: with which release, in which step.
     pub error: Option<(ReleaseId, &'static str, Failure)>,
+    /// Set while a person holds this node.
+    pub hold: Option<Hold>,
+    /// Releases that were found broken here.
+    pub broken: Vec<ReleaseId>,
 }
 
 /// What the task is made of.
@@ -125,6 +145,8 @@ pub struct VolumeParts {
     pub servers: Vec<CodeServer>,
     /// The processes that were proven.
     pub proven: Register<Proven>,
+    /// What persons said, and what was broken.
+    pub kept: Register<Kept>,
     /// Compares releases with the Python environments.
     pub dependencies: Checker,
     /// Whom to tell.
@@ -145,6 +167,9 @@ pub struct VolumeTask {
     verifying: Verifying,
     tidying: Tidying,
     proven: Register<Proven>,
+    kept: Register<Kept>,
+    /// A rollback by a person that is not over.
+    going_back: Option<GoingBack>,
     dependencies: Checker,
     speaker: Speaker,
     journal: Recorder,
@@ -173,6 +198,8 @@ impl VolumeTask {
             verifying: Verifying::new(parts.servers),
             tidying: Tidying::default(),
             proven: parts.proven,
+            kept: parts.kept,
+            going_back: None,
             dependencies: parts.dependencies,
             speaker: parts.speaker,
             journal: parts.journal,
@@ -194,6 +221,7 @@ impl VolumeTask {
     pub async fn run(mut self, shutdown: CancellationToken) {
         // Without this task the daemon is of no use: however it ends, by a panic too, all end.
         let _stop = shutdown.clone().drop_guard();
+        self.resume_hold();
         if let Some(active) = self.active() {
             self.verify(active, Purpose::Check);
         }
@@ -227,6 +255,11 @@ impl VolumeTask {
 
     async fn obey(&mut self, order: Order) {
         match order {
+            Order::Activate(release) | Order::Return(release)
+                if let Some(failure) = self.held_back() =>
+            {
+                self.report(release, Step::ActivateFailed(failure)).await;
+            }
             Order::Activate(release) => {
                 self.untold.asked();
                 self.activate(release).await;
@@ -249,6 +282,10 @@ impl VolumeTask {
             Order::Look(reply) => self.look(reply),
             Order::Restored => self.load_again(),
             Order::Collect { dry_run, reply } => self.collect(dry_run, reply),
+            Order::Hold(order, reply_to) => self.take_order(order, reply_to).await,
+            Order::Held(reply) => {
+                drop(reply.send(self.kept.get().report(self.volume.clone())));
+            }
         }
     }
 
@@ -309,8 +346,12 @@ impl VolumeTask {
             }
             return;
         }
+        let left = self.active();
         match self.flip_to(release) {
             Ok(_) => {
+                if let Some(left) = left {
+                    self.left_broken(left);
+                }
                 info!(volume = %self.volume, release = %release.short(), "went back");
                 self.verify(release, Purpose::Returned);
             }
@@ -427,6 +468,8 @@ impl VolumeTask {
             verification: self.verification.clone(),
             live: self.live,
             error: self.error.clone(),
+            hold: self.kept.get().hold.clone(),
+            broken: self.kept.get().broken.clone(),
         }
     }
 

@@ -233,6 +233,22 @@ impl Root {
         self.record.get().was.filter(|id| Some(*id) != self.active)
     }
 
+    /// Returns the releases before the active one that were active here and still are held, the one that
+    /// was active last first.
+    #[must_use]
+    pub fn earlier(&self) -> Vec<(Seq, ReleaseId)> {
+        let place = |id: &ReleaseId| Some((self.held.get(id)?.release().seq, *id));
+        let active = self.active.as_ref().and_then(place);
+        let activated = self.record.get().activations.iter().rev();
+        let mut earlier: Vec<(Seq, ReleaseId)> = Vec::new();
+        for found in activated.filter_map(|(id, _)| place(id)) {
+            if active.is_none_or(|(seq, _)| found.0 < seq) && !earlier.contains(&found) {
+                earlier.push(found);
+            }
+        }
+        earlier
+    }
+
     /// Returns the newest release known here: what is received at or below it must be known already.
     /// Where the record of it was lost, what `current` and `releases/` name still counts.
     #[must_use]

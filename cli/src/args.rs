@@ -103,11 +103,11 @@ pub enum Command {
     Verify(verify::VerifyArgs),
     /// Show what differs between releases, between one and the tree, or on a server's disk
     Diff(diff::DiffArgs),
-    /// Make an older release live again, and freeze the volume
+    /// Go back to an older release and freeze the volume; or take one node back and hold it
     Rollback(rollback::RollbackArgs),
     /// Let nothing new go live
     Freeze(freeze::FreezeArgs),
-    /// End a freeze
+    /// End a freeze; or let a node go on that is held
     Thaw(thaw::ThawArgs),
     /// Roll out once more a release that was found broken
     Retry(retry::RetryArgs),

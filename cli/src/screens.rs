@@ -7,6 +7,7 @@ pub mod doctor;
 pub mod failure;
 pub mod fetch;
 pub mod gc;
+pub mod hold;
 pub mod ignored;
 pub mod log;
 pub mod node;

@@ -123,9 +123,9 @@ fn help_names_every_command() {
       log          List the releases; tell one's story, or what ran where at a time
       verify       Re-hash what the servers hold, and ask code servers what they loaded
       diff         Show what differs between releases, between one and the tree, or on a server's disk
-      rollback     Make an older release live again, and freeze the volume
+      rollback     Go back to an older release and freeze the volume; or take one node back and hold it
       freeze       Let nothing new go live
-      thaw         End a freeze
+      thaw         End a freeze; or let a node go on that is held
       retry        Roll out once more a release that was found broken
       seal         Write one release as an OCI image or a tar
       ignored      Show what is left out of the tree, and by which rule

@@ -209,6 +209,7 @@ fn outcome(event: OutcomeKind, second: NodeState) -> Reply {
             ("dag-01".parse().unwrap(), NodeState::Live),
             ("dag-02".parse().unwrap(), second),
         ]),
+        held: Vec::new(),
         warnings: Vec::new(),
         error: failed.then(error),
     }))
@@ -311,7 +312,7 @@ fn a_push_for_a_script_is_a_line_an_event_and_the_outcome_last() {
     {"event":"node.staged","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":"dag-01","elapsed_ms":3,"bytes":412,"evidence":null,"wave":null,"error":null}
     {"event":"node.activated","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":"dag-01","elapsed_ms":3,"bytes":null,"evidence":null,"wave":null,"error":null}
     {"event":"node.verified","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"node":"dag-01","elapsed_ms":3,"bytes":null,"evidence":"proven","wave":null,"error":null}
-    {"event":"rollout.done","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"live":2,"returned":false,"wave":null,"waves":null,"nodes":{"dag-01":"live","dag-02":"offline"},"warnings":[],"error":null}
+    {"event":"rollout.done","at":"2025-11-24T16:00:00.000Z","volume":"pipes","release":2,"live":2,"returned":false,"wave":null,"waves":null,"nodes":{"dag-01":"live","dag-02":"offline"},"held":[],"warnings":[],"error":null}
     --- 3
     "#);
 }
@@ -422,7 +423,7 @@ fn a_source_that_goes_away_meanwhile_leaves_a_published_release() {
         .collect();
     assert_eq!(outcome.len(), 1, "{screen}");
     assert!(outcome[0].ends_with(
-        r#""volume":"pipes","release":2,"live":1,"returned":false,"wave":null,"waves":null,"nodes":{"dag-01":"activating"},"warnings":[],"error":null}"#
+        r#""volume":"pipes","release":2,"live":1,"returned":false,"wave":null,"waves":null,"nodes":{"dag-01":"activating"},"held":[],"warnings":[],"error":null}"#
     ), "{screen}");
     assert!(screen.contains("--- 69"), "{screen}");
     assert!(!screen.contains("codevol.error"), "{screen}");

@@ -15,6 +15,7 @@ pub use self::release_ref::{InvalidReleaseRef, ReleaseRef};
 use crate::collection::Collection;
 use crate::diff::TreeDiff;
 use crate::drift::{NodeVerified, Verified, Verifying};
+use crate::hold::WentBack;
 use crate::key::PublicKey;
 use crate::name::{NodeName, Text, VolumeName};
 use crate::path::RelPath;
@@ -174,6 +175,28 @@ pub enum Call {
     },
     /// Publishes files that lie with the caller.
     Deliver(Box<Delivery>),
+    /// Has one node go to a release that it holds, and stay there.
+    RollbackNode {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// The node.
+        node: NodeName,
+        /// Where to; else the release that was active there before.
+        to: Option<ReleaseRef>,
+        /// Why.
+        message: Text,
+        /// Whether to wait for what its code servers serve then.
+        wait: bool,
+    },
+    /// Lets a node go on that is held.
+    ThawNode {
+        /// The volume.
+        volume: Option<VolumeName>,
+        /// The node.
+        node: NodeName,
+        /// Why.
+        message: Text,
+    },
 }
 
 /// A request to publish.
@@ -244,6 +267,19 @@ pub enum Reply {
     Collected(Box<Collection>),
     /// Which of the announced files are to be sent; more follows.
     Lacks(Lacks),
+    /// What came of a node's rollback.
+    NodeWentBack(Box<NodeWentBack>),
+}
+
+/// What came of a node's rollback.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeWentBack {
+    /// The volume.
+    pub volume: VolumeName,
+    /// The node.
+    pub node: NodeName,
+    /// Where it went.
+    pub went: WentBack,
 }
 
 /// A node's answer to a ping.

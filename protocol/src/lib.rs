@@ -11,6 +11,7 @@ pub mod dependency;
 pub mod diff;
 pub mod drift;
 pub mod evidence;
+pub mod hold;
 pub mod id;
 pub mod key;
 pub mod limits;

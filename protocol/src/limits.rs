@@ -86,3 +86,7 @@ pub const SKEW_MAX: usize = 64;
 pub const SKEW_NODES_MAX: usize = 8;
 /// How many bytes of files one frame of a control socket carries.
 pub const PIECE_BYTES: usize = 256 << 10;
+/// Longest reason for which a node is held, and longest name of who asked, in bytes.
+pub const HOLD_TEXT_BYTES_MAX: usize = 1_024;
+/// Most orders of persons to one node that wait for their answer.
+pub const HOLD_ORDERS_MAX: usize = 16;

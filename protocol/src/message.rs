@@ -7,6 +7,7 @@ use crate::delta::Position;
 use crate::dependency::{DependencyReport, Environment};
 use crate::drift::{Depth, DriftReport, Word};
 use crate::evidence::{CodeServerKind, CodeServerState, Evidence, Verdict};
+use crate::hold::{HoldAnswer, HoldOrder, HoldReport};
 use crate::id::{BlobId, FleetId, ReleaseId};
 use crate::key::PublicKey;
 use crate::name::{NodeName, Text, VolumeName};
@@ -28,6 +29,9 @@ pub const ROLES_MINOR: u16 = 2;
 /// From this minor version on a source knows [`FromAgent::Environments`] and
 /// [`FromAgent::Dependencies`].
 pub const DEPENDENCIES_MINOR: u16 = 2;
+
+/// From this minor version on an agent says whether it is held, right after its `Hello`, and can be told.
+pub const HOLD_MINOR: u16 = 2;
 
 /// What an agent says on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +104,20 @@ pub enum FromAgent {
         /// The release, and what was found.
         report: DependencyReport,
     },
+    /// Where it is held: the first word after both have greeted. A volume that is not named was never
+    /// held. From minor 2 on.
+    Holds(Vec<HoldReport>),
+    /// It is held now, or held no more. From minor 2 on.
+    Hold(HoldReport),
+    /// The answer to [`FromSource::Hold`]. From minor 2 on.
+    HoldAnswer {
+        /// The volume.
+        volume: VolumeName,
+        /// Which question.
+        ask: u64,
+        /// The answer.
+        answer: HoldAnswer,
+    },
 }
 
 impl FromAgent {
@@ -113,6 +131,7 @@ impl FromAgent {
             | Self::Missing { .. }
             | Self::Report(_) => 0,
             Self::Environments { .. } | Self::Dependencies { .. } => DEPENDENCIES_MINOR,
+            Self::Holds(_) | Self::Hold(_) | Self::HoldAnswer { .. } => HOLD_MINOR,
             Self::Pong { .. } => PING_MINOR,
             Self::Drift(_) | Self::Looked { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
@@ -178,6 +197,15 @@ pub enum FromSource {
         /// Tells its answer from others.
         nonce: u64,
     },
+    /// A person had this node named. From minor 2 on.
+    Hold {
+        /// The volume.
+        volume: VolumeName,
+        /// Which question; the answer repeats it.
+        ask: u64,
+        /// What is asked.
+        order: HoldOrder,
+    },
 }
 
 impl FromSource {
@@ -192,6 +220,7 @@ impl FromSource {
             | Self::Cancel { .. }
             | Self::Live { .. } => 0,
             Self::Ping { .. } => PING_MINOR,
+            Self::Hold { .. } => HOLD_MINOR,
             Self::Verify { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
     }

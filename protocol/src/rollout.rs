@@ -33,6 +33,10 @@
 //! * Where *all* must be online, no step forward is taken while an enrolled node is away. A rollout
 //!   that still stages goes back into the queue, where a newer release replaces it; one that
 //!   activates waits where it is. Who comes back to that one catches up when live has moved.
+//! * A node that a person holds is no member of any rollout, and nobody waits for it. It is sent what
+//!   is rolled out, so that it can follow at once when it is let go; it is asked to activate nothing,
+//!   and to return to nothing. What it finds of the release that it is held on says nothing of that
+//!   release: it is there because a person wants it so. It keeps by itself that it is held.
 //! * After a restart of the source nothing is started, and no member left behind, until the known
 //!   nodes are back or [`RECONNECT_TIMEOUT`] has passed.
 
@@ -50,6 +54,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hold::Hold;
 use crate::id::ReleaseId;
 use crate::name::NodeName;
 use crate::release::Seq;
@@ -192,6 +197,13 @@ pub enum Event {
     Retry {
         /// The release.
         release: ReleaseId,
+    },
+    /// A node says whether a person had it stay where it is.
+    Held {
+        /// The node.
+        node: NodeName,
+        /// Set while it is held.
+        hold: Option<Hold>,
     },
     /// Nothing that the watcher publishes goes live from now on.
     Freeze(Frozen),

@@ -16,9 +16,11 @@ use std::collections::BTreeSet;
 
 use crate::dependency;
 use crate::drift::{DriftReport, at_most};
+use crate::hold::HoldReport;
 use crate::id::ReleaseId;
 use crate::limits::{
-    DRIFT_MAX, HELD_MAX, IGNORE_RULES_BYTES_MAX, MISSING_MAX, PINGS_MAX, VOLUMES_MAX,
+    DRIFT_MAX, HELD_MAX, HOLD_TEXT_BYTES_MAX, IGNORE_RULES_BYTES_MAX, MISSING_MAX, PINGS_MAX,
+    VOLUMES_MAX,
 };
 use crate::message::{AgentHello, FromAgent, FromSource, Report, Step};
 use crate::name::VolumeName;
@@ -174,6 +176,14 @@ fn judge(
             in_session(volume)?;
             word.judge()
         }
+        FromAgent::Holds(reports) => {
+            at_most("holds", reports.len(), volumes.len())?;
+            reports
+                .iter()
+                .try_for_each(|report| judge_hold(report, in_session))
+        }
+        FromAgent::Hold(report) => judge_hold(report, in_session),
+        FromAgent::HoldAnswer { volume, .. } => in_session(volume),
     }
 }
 
@@ -201,6 +211,20 @@ fn judge_held(
         staged.remove(release);
     }
     Ok(())
+}
+
+fn judge_hold(
+    report: &HoldReport,
+    in_session: impl Fn(&VolumeName) -> Result<(), Violation>,
+) -> Result<(), Violation> {
+    in_session(&report.volume)?;
+    let held = report.hold.as_ref().map(|hold| [&hold.why, &hold.by]);
+    let thawed = report
+        .thawed
+        .as_ref()
+        .map(|thawed| [&thawed.why, &thawed.by]);
+    let mut texts = held.into_iter().chain(thawed).flatten();
+    texts.try_for_each(|text| at_most("hold", text.as_str().len(), HOLD_TEXT_BYTES_MAX))
 }
 
 /// Judges whether a step may follow those before it.
@@ -258,6 +282,7 @@ impl AgentSession {
             | FromSource::Cancel { volume, .. }
             | FromSource::Live { volume, .. }
             | FromSource::Verify { volume, .. }
+            | FromSource::Hold { volume, .. }
                 if self.greeted =>
             {
                 self.of(volume)
@@ -274,6 +299,7 @@ impl AgentSession {
             | FromSource::Cancel { .. }
             | FromSource::Live { .. }
             | FromSource::Verify { .. }
+            | FromSource::Hold { .. }
             | FromSource::Rules { .. } => Err(Violation::NotGreeted),
         }
     }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dependency::{DependencyStatus, DependencyWarning, EnvironmentStatus, Skew};
 use crate::evidence::{CodeServerKind, CodeServerState, Evidence};
+pub use crate::hold::AskedAt;
+use crate::hold::Hold;
 use crate::id::{FleetId, ManifestId, ReleaseId};
 use crate::message::{CodeServerReport, Failure};
 use crate::name::{NodeName, Text, VolumeName};
@@ -253,8 +255,8 @@ pub struct NodeStatus {
     pub evidence: Option<Evidence>,
     /// When it was last heard.
     pub last_seen_at: Option<UnixMillis>,
-    /// Why its own operator holds it, where that is so.
-    pub held: Option<Text>,
+    /// Why it stays where it is and rollouts leave it out, where a person wants that.
+    pub held: Option<HoldStatus>,
     /// Paths that are not what the release says, those of the release that it runs first.
     pub drift: Vec<Drift>,
     /// How many more there are than are listed.
@@ -267,6 +269,33 @@ pub struct NodeStatus {
     pub code_servers: Vec<CodeServerStatus>,
     /// The last thing that went wrong.
     pub error: Option<NodeError>,
+}
+
+/// Who holds a node, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldStatus {
+    /// On which release.
+    pub release: Seq,
+    /// The reason.
+    pub why: Text,
+    /// Who.
+    pub by: Text,
+    /// Since when, by the node's clock.
+    pub at: UnixMillis,
+    /// Where that was asked: at the source, or on the node's own host.
+    pub asked_at: AskedAt,
+}
+
+impl From<&Hold> for HoldStatus {
+    fn from(hold: &Hold) -> Self {
+        Self {
+            release: hold.seq,
+            why: hold.why.clone(),
+            by: hold.by.clone(),
+            at: hold.at,
+            asked_at: hold.asked_at,
+        }
+    }
 }
 
 /// One path on a node's disk that is not what a release says.
@@ -451,6 +480,8 @@ pub struct Outcome {
     pub waves: Option<u32>,
     /// How each enrolled node stands.
     pub nodes: BTreeMap<NodeName, NodeState>,
+    /// Which of them a person holds: the rollout left them out.
+    pub held: Vec<NodeName>,
     /// What nodes lack of its packages, although they took it.
     pub warnings: Vec<DependencyWarning>,
     /// What went wrong, and where.

@@ -66,6 +66,10 @@ pub mod action {
     pub const START: &str = "start";
     /// What drifts on a node has changed; the outcome says how.
     pub const DRIFT: &str = "drift";
+    /// A person has a node stay on this release.
+    pub const HOLD: &str = "hold";
+    /// A node that was held on this release goes on.
+    pub const UNHOLD: &str = "unhold";
 }
 
 /// How it ended, where a line's action does not say it.
@@ -157,6 +161,10 @@ pub enum StepKind {
     Frozen,
     /// That has ended.
     Thawed,
+    /// A person has a node stay on it.
+    NodeHeld,
+    /// That has ended.
+    NodeThawed,
 }
 
 impl StepKind {
@@ -183,6 +191,8 @@ impl StepKind {
             (action::RETRY, _) => Self::Retried,
             (action::FREEZE, _) => Self::Frozen,
             (action::THAW, _) => Self::Thawed,
+            (action::HOLD, _) => Self::NodeHeld,
+            (action::UNHOLD, _) => Self::NodeThawed,
             _ => return None,
         })
     }

@@ -43,6 +43,9 @@ pub enum Violation {
     /// A ping was answered that nobody had sent.
     #[error("a ping was answered that was not sent")]
     UnaskedPong,
+    /// Something else came in place of whether the node is held, or that came twice.
+    #[error("whether the node is held was not said right after hello, and once")]
+    HoldsUnsaid,
     /// A frame does not decode.
     #[error("frame does not decode")]
     Decode(#[from] DecodeError),

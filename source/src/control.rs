@@ -4,6 +4,7 @@ mod answer;
 mod collect;
 mod deliver;
 mod freeze;
+mod hold;
 mod page;
 mod ping;
 mod seal;

@@ -5,6 +5,7 @@ mod act;
 mod dependencies;
 mod drift;
 mod handle;
+mod hold;
 mod kept;
 mod known;
 mod ping;

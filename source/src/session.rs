@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
 use codevol_protocol::delta::Position;
+use codevol_protocol::hold::HoldReport;
 use codevol_protocol::id::ReleaseId;
-use codevol_protocol::message::{AgentHello, FromAgent, FromSource, MINOR, Partial, SourceHello};
+use codevol_protocol::message::{
+    AgentHello, FromAgent, FromSource, HOLD_MINOR, MINOR, Partial, SourceHello,
+};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::session::SourceSession;
 use codevol_protocol::trust::SignedTrust;
@@ -110,6 +113,11 @@ pub async fn run(
             session
                 .fleets
                 .insert(hello.volume.clone(), volume.fleet.clone());
+            let hold = session
+                .holds
+                .iter()
+                .find(|hold| hold.volume == hello.volume);
+            let hello = (hello, hold.cloned());
             volume
                 .fleet
                 .online(node.clone(), (id, minor), hello, outbox.clone())
@@ -134,6 +142,7 @@ struct Session {
     context: SessionContext,
     link: Link,
     hello: AgentHello,
+    holds: Vec<HoldReport>,
     judge: SourceSession,
     fleets: BTreeMap<VolumeName, FleetHandle>,
     partial: BTreeMap<VolumeName, Partial>,
@@ -168,10 +177,16 @@ async fn open(
             .write(&FromSource::Trust(context.trust.clone()))
             .await?;
     }
+    let holds = if hello.minor >= HOLD_MINOR {
+        hear_holds(&mut reader, &mut judge).await?
+    } else {
+        Vec::new()
+    };
     let session = Session {
         context: context.clone(),
         link: link.clone(),
         hello,
+        holds,
         judge,
         fleets: BTreeMap::new(),
         partial: BTreeMap::new(),
@@ -180,6 +195,23 @@ async fn open(
         pings: Pings::default(),
     };
     Ok((session, writer, reader))
+}
+
+/// Before a node is asked for anything it must be known whether a person holds it: that is its second
+/// word.
+async fn hear_holds(
+    reader: &mut LinkReader,
+    judge: &mut SourceSession,
+) -> Result<Vec<HoldReport>, SessionError> {
+    let message: Option<FromAgent> = reader.read().await?;
+    let Some(message) = message else {
+        return Err(Violation::HoldsUnsaid.into());
+    };
+    judge.handle(&message)?;
+    match message {
+        FromAgent::Holds(holds) => Ok(holds),
+        _ => Err(Violation::HoldsUnsaid.into()),
+    }
 }
 
 impl Session {
@@ -235,6 +267,7 @@ impl Session {
         self.judge.handle(&message)?;
         let volume = match &message {
             FromAgent::Hello(_) => return Ok(()),
+            FromAgent::Holds(_) => return Err(Violation::HoldsUnsaid.into()),
             FromAgent::Pong { nonce } => {
                 self.pings.answered(*nonce, self.link.remote_address());
                 return Ok(());
@@ -245,7 +278,9 @@ impl Session {
             | FromAgent::Looked { volume, .. }
             | FromAgent::Rules { volume, .. }
             | FromAgent::Environments { volume, .. }
-            | FromAgent::Dependencies { volume, .. } => volume,
+            | FromAgent::Dependencies { volume, .. }
+            | FromAgent::HoldAnswer { volume, .. } => volume,
+            FromAgent::Hold(report) => &report.volume,
             FromAgent::Report(report) => &report.volume,
             FromAgent::Drift(report) => &report.volume,
         };

@@ -58,3 +58,39 @@ fn while_the_source_is_cut_off_every_server_goes_on_and_says_so() {
     source.uplink().reconnect();
     source.wait_live_everywhere(2);
 }
+
+#[test]
+fn a_host_that_is_cut_off_goes_back_by_itself_and_stays_there_when_the_network_heals() {
+    let place = Arc::new(Place::new());
+    let Some(network) = Network::new(&place) else {
+        return;
+    };
+    let (source, agents) = fleet(&place, &network);
+    source.save("pipes/orders.py", Defines::asset("second").text());
+    source.wait_live_everywhere(2);
+    agents[1].uplink().cut_off();
+    source.wait("the lost host is offline", |status| {
+        status.state("dag-02") == "offline"
+    });
+    let back = ["rollback", "-m", "orders are wrong", "--yes"];
+    agents[1].run(&back).succeeds();
+    assert_eq!(agents[1].current_seq(), Some(1));
+    // A rollout that it does not hear of.
+    source.save("pipes/orders.py", Defines::asset("third").text());
+    source.wait("r3 is live", |status| status.live() == 3);
+    agents[1].uplink().reconnect();
+    let status = source.wait("the source learns that it is held", |status| {
+        let node = status.node("dag-02");
+        let staged = node["staged"].as_array();
+        let staged = staged.is_some_and(|staged| staged.iter().any(|seq| *seq == 3));
+        staged && node["held"]["why"] == "orders are wrong"
+    });
+    assert_eq!(
+        status.node("dag-02")["held"]["asked_at"],
+        "node",
+        "{status}"
+    );
+    assert_eq!(agents[1].current_seq(), Some(1), "{status}");
+    source.run(&["thaw", "--node", "dag-02"]).succeeds();
+    source.wait_live_everywhere(3);
+}

@@ -8,6 +8,7 @@ use std::time::Duration;
 use codevol_metrics::Usage;
 use codevol_peer::{frame, key, listening, within};
 use codevol_protocol::codec;
+use codevol_protocol::hold::HoldReport;
 use codevol_protocol::id::{FleetId, ReleaseId};
 use codevol_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use codevol_protocol::message::{Failure, Report, SourceHello, Step, VolumeHello};
@@ -176,6 +177,21 @@ impl Bench {
         }
     }
 
+    /// Waits until the task is asked whether a person holds the node, and says no.
+    async fn says_whether_it_is_held(&mut self) -> HoldReport {
+        let order = within("order", self.orders.recv()).await.unwrap();
+        let Order::Held(reply) = order else {
+            panic!("{order:?}")
+        };
+        let report = HoldReport {
+            volume: pipes(),
+            hold: None,
+            thawed: None,
+        };
+        reply.send(report.clone()).unwrap();
+        report
+    }
+
     async fn says(&self, message: &FromAgent) {
         within("say", self.speaker.say(message.clone())).await;
     }
@@ -239,6 +255,9 @@ async fn what_is_found_before_the_first_word_of_the_source_is_said_behind_hello(
     assert!(matches!(source.hears().await, FromAgent::Hello(_)));
     bench.says(&second).await;
     source.greets().await;
+    // Whether it is held comes before all that was said meanwhile.
+    let held = bench.says_whether_it_is_held().await;
+    assert_eq!(source.hears().await, FromAgent::Holds(vec![held]));
     assert_eq!(source.hears().await, first);
     assert_eq!(source.hears().await, second);
 }

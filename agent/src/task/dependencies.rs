@@ -35,7 +35,7 @@ impl VolumeTask {
     }
 
     /// Returns what is held of releases that are newer than the active one.
-    fn newer(&self) -> Vec<ReleaseId> {
+    pub(super) fn newer(&self) -> Vec<ReleaseId> {
         let root = self.lock();
         let active = root.active().and_then(|active| root.held().get(&active));
         let active = active.map(|active| active.release().seq);

@@ -50,17 +50,7 @@ impl VolumeTask {
             None => {}
         }
         if changed {
-            let outcome = match verification.verdict {
-                Verdict::Good => "good",
-                Verdict::Unproven => "unproven",
-                Verdict::Broken => "broken",
-            };
-            self.record("verify", release, Some(verification.evidence), outcome);
-            info!(
-                volume = %self.volume, release = %release.short(), outcome,
-                evidence = %verification.evidence, elapsed_ms = verification.elapsed_ms,
-                "release verified"
-            );
+            self.note_found(release, &verification);
         }
         match purpose {
             Purpose::Returned => {
@@ -71,7 +61,10 @@ impl VolumeTask {
                 self.report(release, Step::Verified(verification.clone()))
                     .await;
                 if verification.verdict == Verdict::Broken && self.take_back(release) {
-                    self.untold.went_back(release, verification);
+                    // Of what a person wanted here alone, the source need not hear it first.
+                    if !self.rollback_is_broken(release, &verification) {
+                        self.untold.went_back(release, verification);
+                    }
                     return;
                 }
             }
@@ -84,11 +77,30 @@ impl VolumeTask {
         if purpose != Purpose::Check {
             self.tidying.later();
         }
+        self.end_rollback(release, &verification).await;
         match verification.verdict {
-            Verdict::Good => self.verifying.again_in(CHECK_INTERVAL),
+            Verdict::Good => {
+                self.found_good(release);
+                self.verifying.again_in(CHECK_INTERVAL);
+            }
             Verdict::Unproven => self.verifying.again_soon(),
             Verdict::Broken => self.verifying.again_in(CHECK_INTERVAL),
         }
+    }
+
+    /// Writes down what was found.
+    fn note_found(&self, release: ReleaseId, found: &Verification) {
+        let outcome = match found.verdict {
+            Verdict::Good => "good",
+            Verdict::Unproven => "unproven",
+            Verdict::Broken => "broken",
+        };
+        self.record("verify", release, Some(found.evidence), outcome);
+        info!(
+            volume = %self.volume, release = %release.short(), outcome,
+            evidence = %found.evidence, elapsed_ms = found.elapsed_ms,
+            "release verified"
+        );
     }
 
     /// Puts the release before back, once for each release that was found broken. With nothing
@@ -104,6 +116,7 @@ impl VolumeTask {
             volume = %self.volume, broken = %broken.short(), back_to = %previous.short(),
             "release is broken: going back"
         );
+        self.left_broken(broken);
         match self.flip_to(previous) {
             Ok(_) => {
                 self.verify(previous, Purpose::Returned);

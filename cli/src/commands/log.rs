@@ -78,7 +78,7 @@ struct AtDocument<'a> {
 /// The source does not run, or has no such volume or release; the moment lies ahead or before the
 /// journal's beginning.
 pub fn run(args: &LogArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = context.source()?;
+    let control = context.daemon()?;
     match (&args.release, args.at) {
         (Some(named), _) => tell(named, args, (&control, context))?,
         (None, Some(moment)) => tell_moment(moment, args, (&control, context))?,

@@ -1,13 +1,16 @@
 //! `codevol rollback`: makes an older tree live again, and freezes the volume so that the next save
-//! does not bring the newer one back.
+//! does not bring the newer one back. Of one node: it goes to a release that it holds, and stays there.
+
+mod node;
 
 use codevol_protocol::call::{Call, ReleaseRef};
-use codevol_protocol::name::VolumeName;
+use codevol_protocol::name::{NodeName, VolumeName};
 use codevol_protocol::status::{Status, VolumeStatus};
 
 use crate::commands::push::follow::{Undo, Wanted, follow};
 use crate::commands::push::message;
 use crate::commands::{Context, status};
+use crate::config::Role;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 
@@ -26,17 +29,24 @@ pub struct RollbackArgs {
     /// Do not wait for the rollout
     #[arg(long)]
     pub no_wait: bool,
-    /// The volume, where the source has several
+    /// Only this node, to a release that it holds; it stays there until `thaw --node`. On an agent's own
+    /// host: that one
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<NodeName>,
+    /// The volume, where there are several
     #[arg(long, value_name = "NAME")]
     pub volume: Option<VolumeName>,
 }
 
-/// Goes back, and follows the rollout.
+/// Goes back, and follows the rollout; or has one node go back, apart from the others.
 ///
 /// # Errors
 /// Nothing was published, nobody agreed, or what came of it cannot be told.
 pub fn run(args: &RollbackArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = context.source()?;
+    let control = context.daemon()?;
+    if args.node.is_some() || control.role() == Role::Agent {
+        return node::run(args, &control, context);
+    }
     let message = message(&args.message)?;
     if !args.yes {
         let status = status::ask(&control)?;

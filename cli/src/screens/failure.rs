@@ -105,12 +105,15 @@ fn details(rollout: &Rollout, outcome: &Outcome, error: &NodeError, verbose: boo
         _ => format!("; {} stay on {}", listed(stay), outcome.release),
     };
     let mut lines = vec![format!("  node {node}, {at}{others}{stay}"), String::new()];
-    lines.extend(
-        error
-            .location
-            .as_ref()
-            .map(|at| format!("  {}", sentence(at.as_str()))),
-    );
+    lines.extend(code_lines(error, verbose));
+    lines.join("\n")
+}
+
+/// Returns what went wrong in the user's code, and where.
+pub(super) fn code_lines(error: &NodeError, verbose: bool) -> Vec<String> {
+    let at = error.location.as_ref();
+    let at = at.map(|at| format!("  {}", sentence(at.as_str())));
+    let mut lines = Vec::from_iter(at);
     // The user's own frames, then what went wrong: only the latter unless more is asked for.
     let traceback = error
         .traceback
@@ -131,7 +134,7 @@ fn details(rollout: &Rollout, outcome: &Outcome, error: &NodeError, verbose: boo
     let message = error.message.to_string();
     lines.extend(message.lines().map(|line| format!("    {line}")));
     lines.extend(folded(error.hidden_frames, skipped));
-    lines.join("\n")
+    lines
 }
 
 /// Says what of the traceback is not shown: Dagster's own frames never come this far.

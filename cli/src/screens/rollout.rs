@@ -14,6 +14,8 @@ use super::{BAD, DOUBTFUL, GOOD, listed, listed_of, sentence, since, style_of};
 use crate::output::table::{Cell, Table};
 use crate::output::units;
 
+/// What is said of nodes that a person holds.
+const HELD: &str = "held, and left out until `codevol thaw --node NAME`";
 /// How many nodes a table that goes on has room for.
 const LIVE_ROWS_MAX: usize = 15;
 
@@ -350,6 +352,10 @@ pub fn done(asked: Seq, outcome: &Outcome, took: Duration) -> String {
     ];
     let mut words: BTreeMap<&str, Vec<&NodeName>> = BTreeMap::new();
     for (name, state) in &outcome.nodes {
+        if *state != NodeState::Live && outcome.held.contains(name) {
+            words.entry(HELD).or_default().push(name);
+            continue;
+        }
         let kind = kinds.iter().find(|(kind, _)| kind == state);
         if let Some((_, word)) = kind {
             words.entry(word).or_default().push(name);

@@ -242,6 +242,7 @@ pub(crate) fn outcome(
         nodes: nodes
             .map(|(name, state)| (name.parse().unwrap(), *state))
             .collect(),
+        held: Vec::new(),
         warnings: Vec::new(),
         error: None,
     }

@@ -80,6 +80,8 @@ const fn word(step: StepKind) -> (&'static str, Style) {
         StepKind::Retried => ("retried", plain),
         StepKind::Frozen => ("frozen", DOUBTFUL),
         StepKind::Thawed => ("thawed", plain),
+        StepKind::NodeHeld => ("held there", DOUBTFUL),
+        StepKind::NodeThawed => ("held no more", plain),
     }
 }
 
@@ -125,8 +127,15 @@ fn ran_row(ran: &Ran, zone: &TimeZone) -> [Cell; 6] {
         ran.evidence
             .map_or_else(String::new, |evidence| evidence.to_string())
             .into(),
-        if ran.online { "" } else { "offline" }.into(),
+        link_words(ran).into(),
     ]
+}
+
+fn link_words(ran: &Ran) -> String {
+    let away = (!ran.online).then(|| "offline".to_owned());
+    let held = ran.held_by.as_ref();
+    let held = held.map(|by| format!("held by {}", one_line(by.as_str())));
+    Vec::from_iter(away.into_iter().chain(held)).join(", ")
 }
 
 /// Returns what is doubtful about the answer, a sentence each.

@@ -1,15 +1,18 @@
-//! Commands by which a person on call looks on and takes hold: `status --watch`.
+//! Commands by which a person on call looks on and takes hold: `status --watch`, `rollback --node`.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use codevol_protocol::call::{Call, Reply};
+use codevol_protocol::call::{Call, FailureSort, NodeWentBack, Reply};
+use codevol_protocol::evidence::{Evidence, Verdict};
+use codevol_protocol::hold::WentBack;
+use codevol_protocol::message::Verification;
 use codevol_protocol::release::Seq;
 use codevol_protocol::status::Status;
 use insta::assert_snapshot;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Host, status};
+use super::{Host, failed, status, text};
 
 /// How the fleet stands once another release is live.
 fn moved(live: u64) -> Reply {
@@ -86,4 +89,78 @@ fn a_reader_that_goes_away_ends_it_well() {
     let mut command = host.command(&["status", "--watch", "--json"]);
     let shown = host.shown(&command.stdout(writer).output().unwrap());
     assert_eq!(shown, "--- 0\n");
+}
+
+/// The node's answer: it is back on r1.
+fn went_back() -> Reply {
+    Reply::NodeWentBack(Box::new(NodeWentBack {
+        volume: "pipes".parse().unwrap(),
+        node: "dag-01".parse().unwrap(),
+        went: WentBack {
+            from: Some(Seq(2)),
+            to: Seq(1),
+            active: Some(Seq(1)),
+            found: Some(Verification {
+                verdict: Verdict::Good,
+                evidence: Evidence::Proven,
+                code_servers: Vec::new(),
+                failure: None,
+                elapsed_ms: 1_200,
+            }),
+            returned: None,
+        },
+    }))
+}
+
+#[test]
+fn one_node_is_taken_back_by_its_name() {
+    let host = Host::answering(vec![vec![went_back()], vec![went_back()], vec![status()]]);
+    let rollback = ["rollback", "r1", "--node", "dag-01", "-m", "look", "-y"];
+    assert_snapshot!(host.codevol(&rollback), @"
+    dag-01 is on r1 (was on r2), proven in 1.2s
+    It is held there: rollouts leave it out until `codevol thaw --node dag-01`
+    --- 0
+    Waiting  up to 5m 10s for its code servers
+    ");
+    assert_snapshot!(host.codevol(&[&rollback[..], &["--json"]].concat()), @r#"
+    {"schema":"codevol.node-rollback/1","volume":"pipes","node":"dag-01","from":2,"to":1,"active":1,"held":true,"state":"live","evidence":"proven","elapsed_ms":1200,"error":null}
+    --- 0
+    "#);
+    assert_snapshot!(host.codevol(&["rollback", "--node", "dag-01"]), @"
+    --- 2
+    error: nobody can answer: take node `dag-01` from r2 to the release that it ran before, and hold it there until it is thawed?
+    hint: say yes beforehand with `--yes`
+    ");
+    let call = Call::RollbackNode {
+        volume: None,
+        node: "dag-01".parse().unwrap(),
+        to: "r1".parse().ok(),
+        message: text("look"),
+        wait: true,
+    };
+    assert_eq!(host.calls(), [call.clone(), call, Call::Status]);
+}
+
+#[test]
+fn what_a_node_refuses_is_refused() {
+    let not_held = failed(
+        FailureSort::Refused,
+        "not-held",
+        "this node does not hold r7",
+    );
+    let host = Host::answering(vec![vec![not_held], vec![Reply::Done(text("it goes on"))]]);
+    assert_snapshot!(host.codevol(&["rollback", "r7", "--node", "dag-01", "-y", "--json"]), @r#"
+    {"schema":"codevol.error/1","kind":"not-held","message":"this node does not hold r7","causes":[],"hint":"do this"}
+    --- 4
+    "#);
+    assert_snapshot!(host.codevol(&["thaw", "--node", "dag-01", "-m", "seen"]), @"
+    it goes on
+    --- 0
+    ");
+    let thaw = Call::ThawNode {
+        volume: None,
+        node: "dag-01".parse().unwrap(),
+        message: text("seen"),
+    };
+    assert_eq!(host.calls()[1], thaw);
 }

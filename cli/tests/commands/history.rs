@@ -166,6 +166,7 @@ fn what_ran_where_is_asked_with_a_moment() {
             evidence: Some(Evidence::Proven),
             found: Some(Text::cut("good")),
             online: true,
+            held_by: None,
         }],
         line: 9,
         set_back: Some(4),
@@ -175,7 +176,7 @@ fn what_ran_where_is_asked_with_a_moment() {
     let host = Host::answering(vec![reply(), reply()]);
     let time = "2025-11-24T16:00:00Z";
     assert_snapshot!(host.codevol(&["log", "--at", time, "--json"]), @r#"
-    {"schema":"codevol.at/1","at":"2025-11-24T16:00:00.000Z","volume":"pipes","live":2,"frozen_by":null,"nodes":[{"node":"dag-01","release":2,"since":"2025-11-24T16:00:00.000Z","evidence":"proven","found":"good","online":true}],"line":9,"set_back":4,"journal_first":1}
+    {"schema":"codevol.at/1","at":"2025-11-24T16:00:00.000Z","volume":"pipes","live":2,"frozen_by":null,"nodes":[{"node":"dag-01","release":2,"since":"2025-11-24T16:00:00.000Z","evidence":"proven","found":"good","online":true,"held_by":null}],"line":9,"set_back":4,"journal_first":1}
     --- 0
     "#);
     assert_snapshot!(host.codevol(&["log", "--at", time, "--node", "dag-01"]), @"

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::node::Node;
 use super::{Command, Event, Intent, Machine, Output, Rollout, Standing, Step, Waiting};
+use crate::hold::Hold;
 use crate::id::ReleaseId;
 use crate::limits::HELD_MAX;
 use crate::name::NodeName;
@@ -45,6 +46,7 @@ impl Machine {
             Event::Offline { node } => self.offline(&node),
             Event::Removed { node } => self.removed(&node),
             Event::Retry { release } => self.retry(release),
+            Event::Held { node, hold } => self.held(&node, hold),
             Event::Freeze(frozen) => {
                 self.kept.frozen = Some(frozen);
                 self.hold_back(|rollout| !rollout.target.wanted);
@@ -111,21 +113,7 @@ impl Machine {
                     self.judge(&node);
                 }
             }
-            Event::Returned { node, from, to } => {
-                if let Some(facts) = self.connected(&node) {
-                    let asked = facts.answers_return(to);
-                    facts.finish(Command::Return(to));
-                    if asked || facts.active != Some(to) {
-                        facts.active = Some(to);
-                        facts.again = false;
-                        facts.returned = true;
-                        facts.stand(Standing::Verifying, verify_until);
-                        if !asked {
-                            self.found_broken(&node, from);
-                        }
-                    }
-                }
-            }
+            Event::Returned { node, from, to } => self.returned(&node, (from, to), verify_until),
             Event::Published { .. }
             | Event::Enrolled { .. }
             | Event::Online { .. }
@@ -133,8 +121,46 @@ impl Machine {
             | Event::Removed { .. }
             | Event::Progress { .. }
             | Event::Retry { .. }
+            | Event::Held { .. }
             | Event::Freeze(_)
             | Event::Thaw => {}
+        }
+    }
+
+    fn returned(
+        &mut self,
+        name: &NodeName,
+        (from, to): (ReleaseId, ReleaseId),
+        verify_until: Instant,
+    ) {
+        let Some(facts) = self.connected(name) else {
+            return;
+        };
+        let asked = facts.answers_return(to);
+        facts.finish(Command::Return(to));
+        if asked || facts.active != Some(to) {
+            facts.active = Some(to);
+            facts.again = false;
+            facts.returned = true;
+            facts.stand(Standing::Verifying, verify_until);
+            if !asked {
+                self.found_broken(name, from);
+            }
+        }
+    }
+
+    /// Takes a node out of whatever runs, or lets it in again: what it refused was refused because it
+    /// was held.
+    fn held(&mut self, name: &NodeName, hold: Option<Hold>) {
+        let Some(node) = self.nodes.get_mut(name) else {
+            return;
+        };
+        if let Some(hold) = hold {
+            self.kept.holds.insert(name.clone(), hold);
+            self.leave(name);
+        } else if self.kept.holds.remove(name).is_some() {
+            node.refused.clear();
+            self.judge(name);
         }
     }
 
@@ -185,6 +211,7 @@ impl Machine {
     fn removed(&mut self, name: &NodeName) {
         self.nodes.remove(name);
         self.awaited.remove(name);
+        self.kept.holds.remove(name);
         for nodes in self.kept.broken.values_mut() {
             nodes.remove(name);
         }

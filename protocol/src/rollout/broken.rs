@@ -12,6 +12,9 @@ use crate::name::NodeName;
 
 impl Machine {
     pub(super) fn found_broken(&mut self, name: &NodeName, release: ReleaseId) {
+        if self.is_held_on(name, release) {
+            return;
+        }
         for quarantined in &mut self.kept.quarantined {
             if quarantined.release == release {
                 quarantined.stays.remove(name);
@@ -87,7 +90,9 @@ impl Machine {
         };
         // Of those that a restarted source waits for, nobody knows.
         let nodes = self.nodes.iter().filter(|(name, node)| {
-            if node.online {
+            if self.is_held(name) {
+                false
+            } else if node.online {
                 on_it(node)
             } else {
                 self.awaited.contains(*name)
@@ -104,6 +109,12 @@ impl Machine {
             refused: false,
             step,
         });
+    }
+
+    /// A person had the node stay on this release: what it finds of it says nothing to others.
+    pub(super) fn is_held_on(&self, name: &NodeName, release: ReleaseId) -> bool {
+        let hold = self.kept.holds.get(name);
+        hold.is_some_and(|hold| hold.release == release)
     }
 
     pub(super) fn is_quarantined(&self, release: ReleaseId) -> bool {

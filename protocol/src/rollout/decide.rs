@@ -113,7 +113,8 @@ impl Machine {
 
     /// Plans the waves of those of the connected nodes that are to be members.
     fn plan(&self, is_member: impl Fn(&NodeName) -> bool) -> Vec<BTreeSet<NodeName>> {
-        let connected = self.nodes.iter().filter(|(_, node)| node.online);
+        let can_be = |(name, node): &(&NodeName, &Node)| node.online && !self.is_held(name);
+        let connected = self.nodes.iter().filter(can_be);
         self.policy
             .waves(connected.filter(|(name, _)| is_member(name)))
     }
@@ -124,7 +125,7 @@ impl Machine {
         let away = self
             .nodes
             .iter()
-            .filter(move |(_, node)| all && !node.online);
+            .filter(move |(name, node)| all && !node.online && !self.is_held(name));
         away.map(|(name, _)| name)
     }
 
@@ -140,8 +141,10 @@ impl Machine {
         if live {
             self.go_live(release);
         }
-        let on_it = |node: &Node| node.online && node.active == Some(release);
-        let returned = broken_on.is_some() && !self.nodes.values().any(on_it);
+        let on_it = |(name, node): (&NodeName, &Node)| {
+            node.online && node.active == Some(release) && !self.is_held(name)
+        };
+        let returned = broken_on.is_some() && !self.nodes.iter().any(on_it);
         let nodes = self.view().nodes.into_iter();
         let (wave, waves) = rollout.position();
         self.decided.push(Output::Ended(Outcome {
@@ -195,6 +198,9 @@ impl Machine {
         let Some(release) = node.active.filter(|release| node.runs(*release)) else {
             return;
         };
+        if self.is_held_on(name, release) {
+            return;
+        }
         let (good, broken) = (node.is_good(), node.standing == Standing::Broken);
         if broken {
             self.found_broken(name, release);

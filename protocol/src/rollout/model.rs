@@ -21,7 +21,7 @@ use world::World;
 const SEEDS: u64 = 1_000;
 
 /// What some of the first histories must meet, else they prove little.
-const MEANT: [&str; 20] = [
+const MEANT: [&str; 25] = [
     "live",
     "quarantined",
     "taken back",
@@ -42,6 +42,11 @@ const MEANT: [&str; 20] = [
     "returned by itself",
     "waits for an absent one",
     "crash between waves",
+    "held",
+    "let go",
+    "held at rest",
+    "held on what is rolled out",
+    "asked while held",
 ];
 
 fn play(world: &mut World) -> bool {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::hold::Hold;
 use crate::id::ReleaseId;
 use crate::name::{NodeName, Text};
 use crate::release::{Seq, UnixMillis};
@@ -39,6 +40,9 @@ pub struct Saved {
     pub waiting: Vec<Waiting>,
     /// The rollout that runs.
     pub rollout: Option<Rollout>,
+    /// Which nodes a person holds, as they said last.
+    #[serde(default)]
+    pub holds: BTreeMap<NodeName, Hold>,
 }
 
 /// A release that is or was live.

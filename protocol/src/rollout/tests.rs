@@ -867,3 +867,140 @@ fn a_retry_is_not_judged_by_what_an_absent_node_knew_before() {
 
 mod fallback;
 mod waves;
+
+fn hold_on(seq: u64) -> Hold {
+    Hold {
+        release: r(seq),
+        seq: Seq(seq),
+        why: Text::cut("look at it"),
+        by: Text::cut("alice"),
+        at: UnixMillis(7),
+        asked_at: crate::hold::AskedAt::Node,
+    }
+}
+
+impl Bench {
+    fn held(&mut self, node: &str, hold: Option<Hold>) {
+        let node = name(node);
+        self.event(Event::Held { node, hold });
+    }
+}
+
+/// `b` is held on r1, and r2 is live elsewhere.
+fn held_on_r1() -> Bench {
+    let mut bench = Bench::on_r1(&["a", "b"]);
+    bench.held("b", Some(hold_on(1)));
+    bench.publish(Intent::Watched);
+    bench.staged("a", 2);
+    bench.activated("a", 2);
+    bench.verified("a", 2, Standing::Proven);
+    bench
+}
+
+#[test]
+fn a_node_that_is_held_stages_and_is_no_member() {
+    let mut bench = held_on_r1();
+    let outputs = bench.take();
+    assert!(
+        outputs.contains(&ask("b", Command::Push(r(2)))),
+        "{outputs:?}"
+    );
+    assert!(!outputs.contains(&ask("b", Command::Activate(r(2)))));
+    assert_eq!(bench.live(), Some(r(2)));
+    bench.staged("b", 2);
+    assert_eq!(bench.take(), []);
+    assert_eq!(bench.state("b"), NodeState::Behind);
+}
+
+#[test]
+fn a_node_that_is_let_go_converges_to_what_is_live() {
+    let mut bench = held_on_r1();
+    bench.staged("b", 2);
+    bench.take();
+    bench.held("b", None);
+    assert_eq!(bench.take(), [ask("b", Command::Activate(r(2)))]);
+}
+
+#[test]
+fn a_hold_outlasts_a_restart_and_the_nodes_own_word_counts() {
+    let mut bench = held_on_r1();
+    bench.restart(&["a", "b"]);
+    bench.online("a", &[1, 2], Some(2), Standing::Proven);
+    bench.online("b", &[1, 2], Some(1), Standing::Proven);
+    assert_eq!(bench.take(), []);
+    assert_eq!(
+        bench.machine.view().nodes[&name("b")].hold,
+        Some(hold_on(1))
+    );
+    // It was let go on its own host, while it was away.
+    bench.offline("b");
+    bench.held("b", None);
+    bench.online("b", &[1, 2], Some(1), Standing::Proven);
+    assert_eq!(bench.take(), [ask("b", Command::Activate(r(2)))]);
+}
+
+#[test]
+fn a_member_that_a_person_takes_hold_of_leaves_the_rollout() {
+    let mut bench = Bench::on_r1(&["a", "b"]);
+    bench.publish(Intent::Watched);
+    bench.staged("a", 2);
+    bench.held("b", Some(hold_on(1)));
+    bench.activated("a", 2);
+    bench.verified("a", 2, Standing::Proven);
+    assert_eq!(bench.live(), Some(r(2)));
+}
+
+#[test]
+fn what_is_broken_where_a_person_wanted_it_is_no_verdict_for_others() {
+    let mut bench = held_on_r1();
+    bench.staged("b", 2);
+    bench.held("b", Some(hold_on(2)));
+    bench.activated("b", 2);
+    bench.take();
+    bench.verified("b", 2, Standing::Broken);
+    assert_eq!(bench.take(), []);
+    assert_eq!(bench.live(), Some(r(2)));
+    assert_eq!(bench.state("b"), NodeState::Failed);
+    // Where the node goes back by itself, that is its own affair as well.
+    bench.returned("b", 2, 1);
+    bench.verified("b", 1, Standing::Proven);
+    assert_eq!(bench.live(), Some(r(2)));
+}
+
+#[test]
+fn what_a_node_refused_because_it_was_held_it_is_asked_again() {
+    let mut bench = held_on_r1();
+    bench.staged("b", 2);
+    bench.held("b", None);
+    bench.held("b", Some(hold_on(1)));
+    bench.event(Event::StepFailed {
+        node: name("b"),
+        release: r(2),
+        retryable: false,
+    });
+    bench.take();
+    bench.held("b", None);
+    assert_eq!(bench.take(), [ask("b", Command::Activate(r(2)))]);
+}
+
+#[test]
+fn nobody_waits_for_a_node_that_is_held() {
+    let mut bench = Bench::with(Policy {
+        require_online: RequireOnline::All,
+        ..AT_ONCE
+    });
+    bench.publish(Intent::Wanted);
+    bench.online("a", &[1], Some(1), Standing::Proven);
+    bench.online("b", &[1], Some(1), Standing::Proven);
+    bench.held("b", Some(hold_on(1)));
+    bench.offline("b");
+    bench.publish(Intent::Watched);
+    assert_eq!(bench.machine.view().waits_for, []);
+    bench.staged("a", 2);
+    bench.activated("a", 2);
+    bench.verified("a", 2, Standing::Proven);
+    assert_eq!(bench.live(), Some(r(2)));
+    // Who is no member any more is held no more either.
+    bench.event(Event::Removed { node: name("b") });
+    assert!(bench.saved.holds.is_empty());
+}

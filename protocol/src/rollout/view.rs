@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::node::Node;
 use super::{Command, Frozen, Machine, Quarantined, Standing, Step, Waiting};
+use crate::hold::Hold;
 use crate::id::ReleaseId;
 use crate::name::NodeName;
 
@@ -19,7 +20,7 @@ pub enum NodeState {
     /// Not connected.
     Offline,
     /// On another release than it is to run, which it does not hold yet; or left on one by a rollout
-    /// that stopped.
+    /// that stopped, or held on one by a person.
     Behind,
     /// Holds what it is to run next.
     Staged,
@@ -115,6 +116,8 @@ pub struct NodeView {
     pub standing: Standing,
     /// What it holds.
     pub staged: Vec<ReleaseId>,
+    /// Set while a person has it stay where it is.
+    pub hold: Option<Hold>,
 }
 
 impl Machine {
@@ -127,6 +130,7 @@ impl Machine {
                 active: node.active,
                 standing: node.standing,
                 staged: node.held.iter().copied().collect(),
+                hold: self.kept.holds.get(name).cloned(),
             };
             (name.clone(), view)
         });
@@ -199,6 +203,9 @@ impl Machine {
         let refuses =
             |release: Option<ReleaseId>| release.is_some_and(|r| node.refused.contains(&r));
         let alone = live.is_some_and(|live| self.is_broken_on(name, live)) && node.active != target;
+        if self.is_held(name) {
+            return held_state(node, live);
+        }
         let moving = matches!(
             node.asked.as_ref().map(|asked| asked.command),
             Some(Command::Activate(_) | Command::Return(_))
@@ -227,5 +234,17 @@ impl Machine {
         } else {
             NodeState::Behind
         }
+    }
+}
+
+/// Where a node stands that a person holds: it does what that one wants. Off what is live it is behind.
+fn held_state(node: &Node, live: Option<ReleaseId>) -> NodeState {
+    match node.standing {
+        _ if node.active.is_none() => NodeState::Joining,
+        Standing::Verifying => NodeState::Activating,
+        Standing::Broken => NodeState::Failed,
+        Standing::Unproven | Standing::Good => NodeState::Unverified,
+        Standing::Proven | Standing::Activated if node.active == live => NodeState::Live,
+        Standing::Proven | Standing::Activated => NodeState::Behind,
     }
 }

@@ -69,8 +69,25 @@ impl Machine {
         }
     }
 
+    /// What a node that is held is to do: to stage what the others run, or are to run next.
+    fn want_held(&self, node: &Node) -> Option<Command> {
+        let target = self.kept.rollout.as_ref().map(|r| r.target.release);
+        let target = target.filter(|release| !self.is_quarantined(*release));
+        let goal = target.or_else(|| self.live())?;
+        let lacks = !node.held.contains(&goal) && !node.refused.contains(&goal);
+        lacks.then_some(Command::Push(goal))
+    }
+
+    /// Whether a person had the node stay where it is.
+    pub(super) fn is_held(&self, name: &NodeName) -> bool {
+        self.kept.holds.contains_key(name)
+    }
+
     /// What a node is to do now, going by the facts.
     fn want(&self, name: &NodeName, node: &Node) -> Option<Command> {
+        if self.is_held(name) {
+            return self.want_held(node);
+        }
         let rollout = self.kept.rollout.as_ref();
         let turn = rollout.map_or(Turn::None, |rollout| rollout.turn(name));
         let target = rollout

@@ -74,6 +74,8 @@ pub struct Ran {
     pub found: Option<Text>,
     /// Whether the source was in touch with it.
     pub online: bool,
+    /// Who had it stay there, where somebody did.
+    pub held_by: Option<Text>,
 }
 
 /// What ran where at a moment.
@@ -104,6 +106,7 @@ struct Node {
     evidence: Option<Evidence>,
     found: Option<Text>,
     online: bool,
+    held_by: Option<Text>,
 }
 
 /// What is known of a volume after some lines.
@@ -160,8 +163,13 @@ impl Standing {
             evidence: None,
             found: None,
             online: false,
+            held_by: None,
         });
-        node.online = fact.action != action::OFFLINE;
+        match fact.action {
+            action::HOLD => node.held_by = Some(fact.actor.clone()),
+            action::UNHOLD => node.held_by = None,
+            _ => node.online = fact.action != action::OFFLINE,
+        }
         if !runs {
             return;
         }
@@ -208,6 +216,7 @@ impl Standing {
                     evidence: node.evidence,
                     found: node.found,
                     online: node.online,
+                    held_by: node.held_by,
                 })
                 .collect(),
             line: clock.last.unwrap_or_default(),

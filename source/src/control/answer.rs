@@ -7,6 +7,7 @@ use codevol_protocol::call::delivery::Delivery;
 use codevol_protocol::call::{Call, CallFailure, FailureSort, PushPlan, ReleaseResult, Reply};
 use codevol_protocol::chain::Chain;
 use codevol_protocol::evidence::Evidence;
+use codevol_protocol::hold::NodeRollback;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::Seq;
 use codevol_protocol::role::Role;
@@ -86,6 +87,17 @@ impl Desk {
             Call::Watch => self.watch(writer).await,
             Call::Seal { volume, release } => self.seal(volume, &release, writer).await,
             Call::Collect { volume, dry_run } => self.collect(volume, dry_run).await,
+            Call::RollbackNode {
+                volume,
+                node,
+                to,
+                message: why,
+                wait,
+            } => {
+                let by = author;
+                let rollback = NodeRollback { to, why, by, wait };
+                self.rollback_node(volume, node, rollback).await
+            }
             other => self.answer_at_once(other, author).await,
         }
     }
@@ -139,6 +151,11 @@ impl Desk {
             }
             Call::Freeze { volume, message } => self.freeze(volume, message, author).await,
             Call::Thaw { volume, message } => self.thaw(volume, message, author).await,
+            Call::ThawNode {
+                volume,
+                node,
+                message,
+            } => self.thaw_node(volume, node, (message, author)).await,
             Call::Ignored { volume, why } => {
                 let (_, volume) = self.volume(volume)?;
                 Ok(Reply::Ignored(volume.publisher.ignored(why).await?))
@@ -158,6 +175,7 @@ impl Desk {
             | Call::Verify { .. }
             | Call::Seal { .. }
             | Call::Watch
+            | Call::RollbackNode { .. }
             | Call::Collect { .. } => Err(stopping()),
         }
     }

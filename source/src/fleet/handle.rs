@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use codevol_protocol::drift::Depth;
+use codevol_protocol::hold::{HoldAnswer, HoldOrder, HoldReport};
 use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::message::{FromAgent, VolumeHello};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
@@ -78,6 +79,7 @@ pub(super) enum Input {
         session: SessionId,
         minor: u16,
         hello: VolumeHello,
+        hold: Option<Box<HoldReport>>,
         outbox: mpsc::Sender<SessionCommand>,
     },
     Heard {
@@ -125,6 +127,11 @@ pub(super) enum Input {
         node: NodeName,
         reply: oneshot::Sender<Pinged>,
     },
+    Order {
+        node: NodeName,
+        order: HoldOrder,
+        reply: oneshot::Sender<HoldAnswer>,
+    },
 }
 
 impl Input {
@@ -134,7 +141,8 @@ impl Input {
             Self::Status { .. }
             | Self::Verify { .. }
             | Self::Settled { .. }
-            | Self::Ping { .. } => false,
+            | Self::Ping { .. }
+            | Self::Order { .. } => false,
             Self::Published { .. }
             | Self::Online { .. }
             | Self::Heard { .. }
@@ -199,12 +207,13 @@ impl FleetHandle {
         .await;
     }
 
-    /// Tells that a node is connected, and which minor version it speaks.
+    /// Tells that a node is connected, which minor version it speaks, and whether it is held; of one
+    /// that does not say so nothing.
     pub async fn online(
         &self,
         node: NodeName,
         (session, minor): (SessionId, u16),
-        hello: VolumeHello,
+        (hello, hold): (VolumeHello, Option<HoldReport>),
         outbox: mpsc::Sender<SessionCommand>,
     ) {
         self.send(Input::Online {
@@ -212,6 +221,7 @@ impl FleetHandle {
             session,
             minor,
             hello,
+            hold: hold.map(Box::new),
             outbox,
         })
         .await;
@@ -279,6 +289,12 @@ impl FleetHandle {
     /// waits.
     pub async fn ping(&self, node: NodeName) -> Option<Pinged> {
         self.ask(|reply| Input::Ping { node, reply }).await
+    }
+
+    /// Has a node do as a person wants, and returns what it answers; nothing where too many wait already.
+    /// The caller says how long it waits.
+    pub async fn order(&self, node: NodeName, order: HoldOrder) -> Option<HoldAnswer> {
+        self.ask(|reply| Input::Order { node, order, reply }).await
     }
 
     async fn send(&self, input: Input) {

@@ -8,8 +8,8 @@ use codevol_protocol::name::NodeName;
 use codevol_protocol::release::Seq;
 use codevol_protocol::rollout;
 use codevol_protocol::status::{
-    CodeServerStatus, FrozenStatus, NodeError, NodeStatus, Outcome, OutcomeKind, Quarantined,
-    RolloutStatus, VolumeStatus,
+    CodeServerStatus, FrozenStatus, HoldStatus, NodeError, NodeStatus, Outcome, OutcomeKind,
+    Quarantined, RolloutStatus, VolumeStatus,
 };
 
 use super::handle::FleetView;
@@ -102,7 +102,7 @@ impl FleetTask {
             } else {
                 known.last_seen_at
             },
-            held: None,
+            held: view.hold.as_ref().map(HoldStatus::from),
             drift: Vec::new(),
             drift_more: 0,
             environments: known
@@ -173,6 +173,7 @@ impl FleetTask {
             wave: counted(ended.wave),
             waves: counted(ended.waves),
             nodes: ended.nodes.clone(),
+            held: self.machine.saved().holds.keys().cloned().collect(),
             warnings: self.warnings(ended.release),
             error: error.or_else(|| {
                 let failed = self.nodes.keys().filter_map(|node| self.error_of(node));

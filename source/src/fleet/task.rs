@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use codevol_protocol::hold::HoldReport;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::message::VolumeHello;
 use codevol_protocol::name::{NodeName, VolumeName};
@@ -24,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::drift::Questions;
 use super::handle::{FleetHandle, FleetView, Input, SessionId};
+use super::hold::HoldOrders;
 use super::kept::Kept;
 use super::known::{Known, Session, standing};
 use crate::bus::{Bus, now};
@@ -73,6 +75,8 @@ pub struct FleetTask {
     pub(super) view: watch::Sender<FleetView>,
     /// What nodes were asked.
     pub(super) questions: Questions,
+    /// What persons asked of nodes.
+    pub(super) orders: HoldOrders,
     pub(super) metrics: Arc<VolumeMetrics>,
     changes: Changes,
 }
@@ -119,6 +123,7 @@ impl FleetTask {
             failed,
             view,
             questions: Questions::default(),
+            orders: HoldOrders::default(),
             metrics,
             changes,
         };
@@ -196,10 +201,12 @@ impl FleetTask {
                 session,
                 minor,
                 hello,
+                hold,
                 outbox,
             } => {
                 let session = Session::new(session, minor, outbox);
-                self.online(node, session, &hello).await;
+                let hold = hold.map(|hold| *hold);
+                self.online(node, session, (&hello, hold)).await;
             }
             Input::Heard {
                 node,
@@ -212,7 +219,7 @@ impl FleetTask {
             }
             Input::Offline { node, session } => {
                 if self.is_current(&node, session) {
-                    self.will_not_answer(&node).await;
+                    self.is_gone(&node).await;
                     self.offline(node);
                 }
             }
@@ -222,7 +229,7 @@ impl FleetTask {
                     .handle(Event::Enrolled { node }, Instant::now());
             }
             Input::Removed { node } => {
-                self.will_not_answer(&node).await;
+                self.is_gone(&node).await;
                 self.nodes.remove(&node);
                 self.machine.handle(Event::Removed { node }, Instant::now());
             }
@@ -252,6 +259,7 @@ impl FleetTask {
             // Whoever asked may be gone by now; then nobody misses the answer.
             Input::Status { reply } => drop(reply.send(self.status())),
             Input::Ping { node, reply } => self.ping(&node, reply),
+            Input::Order { node, order, reply } => self.order(node, order, reply).await,
             Input::Settled { release, reply } => drop(reply.send(self.settled(release))),
         }
         None
@@ -276,9 +284,20 @@ impl FleetTask {
         );
     }
 
-    async fn online(&mut self, node: NodeName, session: Session, hello: &VolumeHello) {
-        // A connection before this one took its questions along.
-        self.will_not_answer(&node).await;
+    /// A connection that ended took along what was asked on it.
+    async fn is_gone(&mut self, node: &NodeName) {
+        self.will_not_answer(node).await;
+        self.will_not_obey(node);
+    }
+
+    async fn online(
+        &mut self,
+        node: NodeName,
+        session: Session,
+        (hello, hold): (&VolumeHello, Option<HoldReport>),
+    ) {
+        // There may have been a connection before this one.
+        self.is_gone(&node).await;
         let outbox = session.outbox.clone();
         self.nodes
             .entry(node.clone())
@@ -297,6 +316,12 @@ impl FleetTask {
             None => line,
         };
         self.journal.record(line.volume(&self.volume).event());
+        let never_held = HoldReport {
+            volume: self.volume.clone(),
+            hold: None,
+            thawed: None,
+        };
+        self.held_or_not(&node, hold.unwrap_or(never_held));
         let event = Event::Online {
             node,
             held: hello.held.clone(),

@@ -109,7 +109,9 @@ impl Bench {
             active: None,
             partial: None,
         };
-        fleet.online(node(), (SESSION, MINOR), hello, outbox).await;
+        fleet
+            .online(node(), (SESSION, MINOR), (hello, None), outbox)
+            .await;
         let release = publish(&history);
         fleet.published(&release, Intent::Wanted).await;
         let mut bench = Self {
@@ -288,7 +290,7 @@ async fn what_a_node_lacks_is_warned_of_once_and_shown_until_it_connects_anew() 
     };
     bench
         .fleet
-        .online(node(), (SessionId(2), MINOR), hello, outbox)
+        .online(node(), (SessionId(2), MINOR), (hello, None), outbox)
         .await;
     let status = bench.fleet.status().await.unwrap();
     assert!(status.nodes[0].dependencies.is_none());

@@ -97,6 +97,7 @@ impl Member {
         let greeting = within("greeting", reader.read::<FromSource>()).await;
         let greeting = greeting.unwrap().unwrap();
         assert!(matches!(greeting, FromSource::Hello(_)), "{greeting:?}");
+        writer.write(&FromAgent::Holds(Vec::new())).await.unwrap();
         Self {
             link,
             writer,

@@ -4,9 +4,14 @@ use codevol_peer::{VIOLATION, closed, dial, frame, key};
 use codevol_protocol::call::Call;
 use codevol_protocol::codec;
 use codevol_protocol::evidence::Verdict;
+use codevol_protocol::hold::{HoldReport, Thawed};
 use codevol_protocol::id::{BlobId, ReleaseId};
-use codevol_protocol::limits::{CONTROL_FRAME_BYTES_MAX, HELD_MAX, MISSING_MAX};
+use codevol_protocol::limits::{
+    CONTROL_FRAME_BYTES_MAX, HELD_MAX, HOLD_TEXT_BYTES_MAX, MISSING_MAX,
+};
 use codevol_protocol::message::{FromAgent, Report, Step};
+use codevol_protocol::name::Text;
+use codevol_protocol::release::UnixMillis;
 use codevol_transport::CloseCode;
 
 use crate::host::Host;
@@ -63,6 +68,11 @@ async fn a_control_stream_that_is_none_closes_that_one_connection() {
         ),
         ("hello twice", greeting.repeat(2), false),
         (
+            "a report in place of whether it is held",
+            [&greeting[..], &message(&report(x, staged()))].concat(),
+            false,
+        ),
+        (
             "bytes behind hello",
             [&greeting[..], &[1, 0]].concat(),
             true,
@@ -102,6 +112,17 @@ async fn a_report_that_cannot_be_closes_that_one_connection() {
         release: nowhere,
         step: staged(),
     });
+    let report_of = |volume: &str, why: String| HoldReport {
+        volume: volume.parse().unwrap(),
+        hold: None,
+        thawed: Some(Thawed {
+            why: Text::cut(why),
+            by: Text::default(),
+            at: UnixMillis(0),
+        }),
+    };
+    let elsewhere_held = FromAgent::Hold(report_of("lake", String::new()));
+    let for_ever = FromAgent::Hold(report_of("pipes", "x".repeat(HOLD_TEXT_BYTES_MAX + 1)));
     let held = FromAgent::Held {
         volume: volume.clone(),
         added: vec![nowhere],
@@ -117,6 +138,9 @@ async fn a_report_that_cannot_be_closes_that_one_connection() {
         ("another volume", elsewhere),
         ("held, but never pushed", held),
         ("missing, but never pushed", missing),
+        ("whether it is held, twice", FromAgent::Holds(Vec::new())),
+        ("another volume's hold", elsewhere_held),
+        ("a reason without end", for_ever),
     ];
     for (done, (what, message)) in (1..).zip(cases) {
         let mut bad = Member::connect(host.at, &host.source_key, &key(BAD), Vec::new()).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use codevol_protocol::call::{Call, PushPlan, Reply};
 use codevol_protocol::release::Seq;
-use codevol_protocol::status::{Event, EventKind, NodeState, Outcome, OutcomeKind};
+use codevol_protocol::status::{Event, EventKind, NodeState, NodeStatus, Outcome, OutcomeKind};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, interval, timeout};
 
@@ -337,7 +337,8 @@ impl Following<'_> {
         };
         let volume = timeout(STATE_TIMEOUT, asked).await.ok().flatten();
         let live = volume.as_ref().and_then(|volume| volume.live);
-        let nodes = volume.into_iter().flat_map(|volume| volume.nodes);
+        let nodes: Vec<NodeStatus> = volume.map(|volume| volume.nodes).unwrap_or_default();
+        let held = nodes.iter().filter(|node| node.held.is_some());
         Outcome {
             event: if live == Some(seq) {
                 OutcomeKind::Done
@@ -351,7 +352,11 @@ impl Following<'_> {
             returned: false,
             wave: None,
             waves: None,
-            nodes: nodes.map(|node| (node.name, node.state)).collect(),
+            held: held.map(|node| node.name.clone()).collect(),
+            nodes: nodes
+                .into_iter()
+                .map(|node| (node.name, node.state))
+                .collect(),
             warnings: Vec::new(),
             error: None,
         }

@@ -153,6 +153,24 @@ fn the_end_counts_who_is_live_and_names_who_is_not() {
 }
 
 #[test]
+fn who_is_held_is_not_on_the_way() {
+    let nodes = [
+        ("dag-01", NodeState::Live),
+        ("dag-02", NodeState::Behind),
+        ("dag-03", NodeState::Behind),
+    ];
+    let mut outcome = outcome(OutcomeKind::Done, 42, 42, &nodes);
+    outcome.held = ["dag-01", "dag-02"]
+        .map(|name| name.parse().unwrap())
+        .into();
+    assert_snapshot!(done(Seq(42), &outcome, Duration::from_secs(2)), @"
+    Live on 1 of 3 in 2.0s
+      dag-02 is held, and left out until `codevol thaw --node NAME`
+      dag-03 is on the way
+    ");
+}
+
+#[test]
 fn a_newer_release_that_came_between_is_named() {
     let outcome = outcome(OutcomeKind::Done, 43, 43, &[("dag-01", NodeState::Live)]);
     assert_snapshot!(done(Seq(42), &outcome, Duration::from_secs(2)), @"

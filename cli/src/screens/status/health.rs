@@ -1,8 +1,10 @@
 //! What is not as it should be with a volume, each with what becomes of it or mends it.
 
+use codevol_protocol::name::NodeName;
 use codevol_protocol::release::{Git, Origin, Seq, UnixMillis};
 use codevol_protocol::status::{
-    Drift, NodeState, NodeStatus, NotInGit, ReleaseStatus, VolumeStatus, WatchState, WatchStatus,
+    AskedAt, Drift, HoldStatus, NodeState, NodeStatus, NotInGit, ReleaseStatus, VolumeStatus,
+    WatchState, WatchStatus,
 };
 
 use super::super::{LISTED_MAX, ago, listed, one_line, sentence, since};
@@ -59,12 +61,21 @@ fn node_lines(node: &NodeStatus, volume: &VolumeStatus, now: UnixMillis) -> Vec<
         | NodeState::Activating
         | NodeState::Live => {}
     }
-    lines.extend(node.held.as_ref().map(|why| {
-        let why = sentence(why.as_str());
-        format!("{name} is held by its own operator: {why}")
-    }));
+    lines.extend(node.held.as_ref().map(|hold| held(name, hold, now)));
     lines.extend(drift(node));
     lines
+}
+
+fn held(name: &NodeName, hold: &HoldStatus, now: UnixMillis) -> String {
+    let (seq, when) = (hold.release, ago(hold.at, now));
+    let (by, why) = (one_line(hold.by.as_str()), sentence(hold.why.as_str()));
+    let at = match hold.asked_at {
+        AskedAt::Source => "",
+        AskedAt::Node => " on its own host",
+    };
+    format!(
+        "{name} is held on {seq} by {by}{at}, {when}: {why}; rollouts leave it out until `codevol thaw --node {name}`"
+    )
 }
 
 fn drift(node: &NodeStatus) -> Option<String> {
@@ -115,7 +126,7 @@ fn offline(node: &NodeStatus, volume: &VolumeStatus, now: UnixMillis) -> String 
         },
     );
     match volume.live {
-        Some(live) if node.release != Some(live) => {
+        Some(live) if node.release != Some(live) && node.held.is_none() => {
             format!("{seen}; it will catch up to {live} when it returns")
         }
         Some(_) | None => seen,
@@ -151,7 +162,7 @@ fn stays(volume: &VolumeStatus) -> impl Iterator<Item = String> {
     newest.filter_map(|entry| {
         let seq = entry.release;
         let stays = |node: &&NodeStatus| {
-            node.state == NodeState::Behind && node.release == Some(seq)
+            node.state == NodeState::Behind && node.release == Some(seq) && node.held.is_none()
         };
         let names: Vec<_> = volume.nodes.iter().filter(stays).map(|n| &n.name).collect();
         let stay = if names.len() == 1 { "stays" } else { "stay" };

@@ -1,8 +1,9 @@
 use codevol_protocol::evidence::{CodeServerState, Evidence};
 use codevol_protocol::release::{Origin, Seq};
 use codevol_protocol::status::{
-    Drift, DriftKind, FrozenStatus, LinkState, NodeState, NodeStatus, NotInGit, Phase, Quarantined,
-    RolloutStatus, Skipped, SourceLink, VolumeStatus, WatchState, WatchStatus,
+    AskedAt, Drift, DriftKind, FrozenStatus, HoldStatus, LinkState, NodeState, NodeStatus,
+    NotInGit, Phase, Quarantined, RolloutStatus, Skipped, SourceLink, VolumeStatus, WatchState,
+    WatchStatus,
 };
 use insta::{assert_json_snapshot, assert_snapshot};
 
@@ -13,6 +14,16 @@ use crate::screens::sample::{
 
 fn shown(volumes: Vec<VolumeStatus>) -> String {
     plain(&render(&status(volumes), NOW))
+}
+
+fn hold(release: u64, why: &str, asked_at: AskedAt) -> HoldStatus {
+    HoldStatus {
+        release: Seq(release),
+        why: text(why),
+        by: text("alice"),
+        at: before(120),
+        asked_at,
+    }
 }
 
 fn offline(name: &str, release: u64) -> NodeStatus {
@@ -87,7 +98,7 @@ fn troubled() -> Vec<NodeStatus> {
         ..node("dag-02", 41)
     };
     let drifting = NodeStatus {
-        held: Some(text("debugging here")),
+        held: Some(hold(40, "debugging here", AskedAt::Node)),
         drift: vec![
             Drift {
                 release: Seq(42),
@@ -147,7 +158,7 @@ fn all_that_is_wrong_is_said_with_what_mends_it() {
     #   frozen by alice, 2h ago: rolled back from r43; `codevol thaw` ends it
     #   dag-01 runs r42, but nothing proves it: assets/orders.py:17: ModuleNotFoundError: No module named 'polars'; that server's Python (/opt/venv, 3.11) lacks a package the release imports; codevol sends code, not packages
     #   dag-02 failed: it says no more
-    #   dag-03 is held by its own operator: debugging here
+    #   dag-03 is held on r40 by alice on its own host, 2m ago: debugging here; rollouts leave it out until `codevol thaw --node dag-03`
     #   on dag-03 2 paths are not as released: a.py (changed) and b.py (missing); `codevol diff --node dag-03` shows how
     #   dag-04 was never seen; it will catch up to r42 when it returns
     #   r43 is broken on dag-02: ModuleNotFoundError: No module named 'polars'; `codevol retry r43` tries it again
@@ -199,6 +210,34 @@ fn who_is_waited_for_and_who_stays_after_a_stop_are_named() {
     #   r43 is broken on dag-02: NameError; `codevol retry r43` tries it again
     #   dag-01 stays on r43, as the rollout was to stop; `codevol retry r43`, or push what mends it
     #   r44 waits for dag-02: `require_online` is "all"; `codevol node rm` for one that is gone for good
+    "#);
+}
+
+#[test]
+fn who_is_held_is_not_told_to_catch_up() {
+    let held = NodeStatus {
+        held: Some(hold(41, "rolled back by hand", AskedAt::Source)),
+        ..offline("dag-01", 41)
+    };
+    let shown = shown(vec![volume(42, vec![held])]);
+    let health: Vec<&str> = shown.lines().filter(|line| line.starts_with('#')).collect();
+    assert_snapshot!(health.join("\n"), @"
+    # Health
+    #   dag-01 has not been seen for 14m
+    #   dag-01 is held on r41 by alice, 2m ago: rolled back by hand; rollouts leave it out until `codevol thaw --node dag-01`
+    ");
+}
+
+#[test]
+fn the_document_of_a_hold_has_every_key() {
+    assert_json_snapshot!(hold(41, "why", AskedAt::Node), @r#"
+    {
+      "release": 41,
+      "why": "why",
+      "by": "alice",
+      "at": "2025-11-24T15:58:00.000Z",
+      "asked_at": "node"
+    }
     "#);
 }
 
@@ -271,7 +310,10 @@ fn remote_strings_stay_on_their_line_and_draw_nothing() {
     let mut wrong = error("dag-01", 42, "verify");
     (wrong.message, wrong.location) = (text(HOSTILE), Some(text(HOSTILE)));
     hostile.error = Some(wrong);
-    hostile.held = Some(text(HOSTILE));
+    hostile.held = Some(HoldStatus {
+        by: text(HOSTILE),
+        ..hold(42, HOSTILE, AskedAt::Source)
+    });
     hostile.drift = vec![Drift {
         release: Seq(42),
         path: text(HOSTILE),

@@ -86,9 +86,11 @@ fn every_step_has_its_word() {
         Retried,
         Frozen,
         Thawed,
+        NodeHeld,
+        NodeThawed,
     ];
     let words = kinds.map(|kind| word(kind).0);
-    assert_snapshot!(words.join(", "), @"published, held, noted, staged, activated, verified, unproven, broken, sent anew, failed, back on, quarantined, live moved to, rollout done, rollout failed, rolled back, retried, frozen, thawed");
+    assert_snapshot!(words.join(", "), @"published, held, noted, staged, activated, verified, unproven, broken, sent anew, failed, back on, quarantined, live moved to, rollout done, rollout failed, rolled back, retried, frozen, thawed, held there, held no more");
 }
 
 #[test]
@@ -100,6 +102,7 @@ fn what_ran_where_names_what_is_doubtful() {
         evidence: (release > 0).then_some(Evidence::Proven),
         found: (!found.is_empty()).then(|| Text::cut(found)),
         online: release != 41,
+        held_by: (release == 41).then(|| Text::cut("bob")),
     };
     let mut found = AtTime {
         at: UnixMillis(NOON),
@@ -120,7 +123,7 @@ fn what_ran_where_names_what_is_doubtful() {
 
       NODE    RELEASE  SINCE                    FOUND   EVIDENCE  LINK
       dag-01  r42      2026-11-21 11:00:00.000  good    proven
-      dag-02  r41      2026-11-21 11:00:00.000  broken  proven    offline
+      dag-02  r41      2026-11-21 11:00:00.000  broken  proven    offline, held by bob
       dag-03  none     2026-11-21 11:00:00.000
     ");
     assert_snapshot!(doubts(&found).join("\n"), @"

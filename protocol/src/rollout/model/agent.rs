@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::super::{Command, Event, Standing};
 use super::world::{Happening, World};
+use crate::hold::{AskedAt, Hold};
 use crate::id::ReleaseId;
-use crate::name::NodeName;
+use crate::name::{NodeName, Text};
+use crate::release::{Seq, UnixMillis};
 
 /// How long an agent must have been away for the source to hear of it at once: it does.
 const RECONNECT_MS: u64 = 100;
@@ -31,6 +33,8 @@ pub(super) struct Agent {
     /// `active` was put back: it does not go back from there by itself.
     pub(super) put_back: bool,
     pub(super) standing: Standing,
+    /// A person holds it; and what held it before, while nobody knows whether the release is broken.
+    pub(super) hold: Option<Hold>,
     /// Grows with each activation and crash: what began before counts no more.
     pub(super) turn: u64,
     /// When the last message of a link arrives, each way: messages keep their order.
@@ -50,6 +54,7 @@ impl Agent {
             was: None,
             put_back: false,
             standing: Standing::Unproven,
+            hold: None,
             turn: 0,
             read_at: now,
             heard_at: now,
@@ -83,6 +88,8 @@ impl World {
         agent.link = Some(link);
         agent.read_at = now;
         agent.heard_at = now;
+        self.report_hold(number);
+        let agent = &self.agents[number];
         let online = Event::Online {
             node: agent.name.clone(),
             held: agent.held.iter().copied().collect(),
@@ -104,8 +111,10 @@ impl World {
     /// Sends to the source: late, in order, sometimes twice, sometimes (with faults) never.
     fn report(&mut self, number: usize, event: Event) {
         let delay = self.rng.millis(200);
-        let lost = self.faulty && self.rng.one_in(40) && !matches!(event, Event::Online { .. });
-        let twice = self.rng.one_in(10) && !matches!(event, Event::Online { .. });
+        // What is said with the greeting is heard once, and first.
+        let greets = matches!(event, Event::Online { .. } | Event::Held { .. });
+        let lost = self.faulty && self.rng.one_in(40) && !greets;
+        let twice = self.rng.one_in(10) && !greets;
         let Some(link) = self.agents[number].link.filter(|_| !lost) else {
             return;
         };
@@ -113,6 +122,49 @@ impl World {
         self.agents[number].heard_at = at;
         for _ in 0..=usize::from(twice) {
             self.at(at, Happening::Hear(event.clone(), Some(link)));
+        }
+    }
+
+    fn report_hold(&mut self, number: usize) {
+        let agent = &self.agents[number];
+        let (node, hold) = (agent.name.clone(), agent.hold.clone());
+        self.report(number, Event::Held { node, hold });
+    }
+
+    /// A person has an agent go to one of the releases that it holds and stay there; or lets it go on.
+    pub(super) fn hold_or_let_go(&mut self, number: usize) {
+        let agent = &self.agents[number];
+        let held: Vec<ReleaseId> = agent.held.iter().copied().collect();
+        if agent.hold.is_some() {
+            self.saw("let go");
+            self.agents[number].hold = None;
+            self.report_hold(number);
+        } else if !held.is_empty() {
+            let release = held[self.rng.index(held.len())];
+            self.saw("held");
+            // A person's word: it may have to leave that release once more.
+            self.told_back
+                .retain(|(from, _, told)| (*from, *told) != (release, number));
+            self.left.remove(&(release, number));
+            if self.running == Some(release) {
+                self.saw("held on what is rolled out");
+            }
+            let agent = &mut self.agents[number];
+            agent.hold = Some(Hold {
+                release,
+                seq: Seq(0),
+                why: Text::default(),
+                by: Text::default(),
+                at: UnixMillis(0),
+                asked_at: AskedAt::Node,
+            });
+            let (node, moves) = (agent.name.clone(), agent.active != Some(release));
+            self.report_hold(number);
+            if moves {
+                self.activate(number, release);
+                self.agents[number].put_back = false;
+                self.report(number, Event::Activated { node, release });
+            }
         }
     }
 
@@ -139,6 +191,18 @@ impl World {
                 self.soon(slow, Happening::Done(number, Work::Stage(release), turn));
                 self.report(number, Event::Progress { node });
             }
+            Command::Activate(release) | Command::Return(release)
+                if self.agents[number].hold.is_some() =>
+            {
+                self.saw("asked while held");
+                let retryable = false;
+                let failed = Event::StepFailed {
+                    node,
+                    release,
+                    retryable,
+                };
+                self.report(number, failed);
+            }
             Command::Activate(release) => {
                 assert!(self.agents[number].held.contains(&release));
                 self.activate(number, release);
@@ -156,7 +220,7 @@ impl World {
         }
     }
 
-    /// Nobody is told twice to leave a release.
+    /// Nobody is told twice to leave a release for the same other one.
     fn check_told_once(&mut self, number: usize, to: ReleaseId) {
         let agent = &self.agents[number];
         let Some(from) = agent.active.filter(|from| *from != to) else {
@@ -165,7 +229,7 @@ impl World {
         // One that was asked for just before the release is tried anew may still come.
         let anew = self.anew_at.get(&from).copied().unwrap_or(self.start);
         if self.now > anew + Duration::from_secs(1) {
-            let first = self.told_back.insert((from, number));
+            let first = self.told_back.insert((from, to, number));
             assert!(first, "{} flaps", self.agents[number].name);
         }
     }
@@ -228,6 +292,14 @@ impl World {
         {
             self.saw("returned by itself");
             self.go_back(number, to);
+            // What a person wanted there alone is over.
+            if self.agents[number]
+                .hold
+                .take_if(|h| h.release == from)
+                .is_some()
+            {
+                self.report_hold(number);
+            }
         }
     }
 }

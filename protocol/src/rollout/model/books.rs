@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::super::{Command, Event, OnBroken, Policy, Standing};
+use crate::hold::Hold;
 use crate::id::ReleaseId;
 use crate::limits::STEP_TIMEOUT;
 use crate::name::NodeName;
@@ -20,6 +21,10 @@ pub(super) struct Heard {
     pub(super) activated_at: Option<Instant>,
     /// What it found then.
     pub(super) verdict: Option<Standing>,
+    /// A person holds it on this release.
+    pub(super) held_on: Option<ReleaseId>,
+    /// How what it runs stood, as it said last.
+    pub(super) stands: Option<(ReleaseId, Standing)>,
     /// Whether the machine may have let it leave the attempt that runs.
     pub(super) may_have_left: bool,
 }
@@ -71,8 +76,6 @@ impl Books {
 
     pub(super) fn hear(&mut self, event: &Event, now: Instant) {
         self.pass(now);
-        let target = self.target;
-        let of = |release: &ReleaseId| target == Some(*release);
         match event {
             Event::Online {
                 node,
@@ -101,37 +104,14 @@ impl Books {
                 let heard = self.heard.entry(node.clone()).or_default();
                 heard.may_have_left |= !retryable;
             }
-            Event::Activated { node, release } => {
-                let heard = self.heard.entry(node.clone()).or_default();
-                heard.is_done(Command::Activate(*release));
-                heard.runs = Some(*release);
-                if of(release) && self.asked.contains(node) && heard.activated_at.is_none() {
-                    heard.activated_at = Some(now);
-                    heard.verdict = None;
-                }
-            }
+            Event::Activated { node, release } => self.hear_activated(node, *release, now),
             Event::Verified {
                 node,
                 release,
                 standing,
-            } => {
-                self.judge(node, *release, *standing);
-                let heard = self.heard.entry(node.clone()).or_default();
-                if of(release) && heard.activated_at.is_some() {
-                    heard.verdict = Some(*standing);
-                    if *standing == Standing::Broken {
-                        self.broken.insert(node.clone());
-                    }
-                }
-            }
-            Event::Returned { node, from, to } => {
-                let heard = self.heard.entry(node.clone()).or_default();
-                heard.is_done(Command::Return(*to));
-                heard.runs = Some(*to);
-                if of(from) {
-                    heard.activated_at = None;
-                }
-            }
+            } => self.hear_verified(node, *release, *standing),
+            Event::Returned { node, from, to } => self.hear_returned(node, (*from, *to), now),
+            Event::Held { node, hold } => self.hear_held(node, hold.as_ref()),
             Event::Published { .. }
             | Event::Enrolled { .. }
             | Event::Removed { .. }
@@ -139,6 +119,68 @@ impl Books {
             | Event::Retry { .. }
             | Event::Freeze(_)
             | Event::Thaw => {}
+        }
+    }
+
+    fn hear_activated(&mut self, node: &NodeName, release: ReleaseId, now: Instant) {
+        let is_target = self.target == Some(release);
+        let heard = self.heard.entry(node.clone()).or_default();
+        heard.is_done(Command::Activate(release));
+        heard.runs = Some(release);
+        if is_target {
+            // After a restart of the source it may have been asked once more: what it found the
+            // time before is open again.
+            self.broken.remove(node);
+        }
+        if is_target && self.asked.contains(node) && heard.activated_at.is_none() {
+            heard.activated_at = Some(now);
+            heard.verdict = None;
+        }
+    }
+
+    fn hear_verified(&mut self, node: &NodeName, release: ReleaseId, standing: Standing) {
+        let is_target = self.target == Some(release);
+        self.judge(node, release, standing);
+        let heard = self.heard.entry(node.clone()).or_default();
+        heard.stands = Some((release, standing));
+        let counts = heard.held_on != Some(release);
+        if is_target && heard.activated_at.is_some() && counts {
+            heard.verdict = Some(standing);
+            if standing == Standing::Broken {
+                self.broken.insert(node.clone());
+            }
+        }
+    }
+
+    fn hear_returned(&mut self, node: &NodeName, (from, to): (ReleaseId, ReleaseId), now: Instant) {
+        let target = self.target;
+        let heard = self.heard.entry(node.clone()).or_default();
+        heard.is_done(Command::Return(to));
+        heard.runs = Some(to);
+        if target == Some(from) {
+            heard.activated_at = None;
+        }
+        // It went back to a release that is tried anew meanwhile: that is an activation, too.
+        if target == Some(to) && from != to {
+            heard.activated_at = Some(now);
+            heard.verdict = None;
+        }
+    }
+
+    fn hear_held(&mut self, node: &NodeName, hold: Option<&Hold>) {
+        let heard = self.heard.entry(node.clone()).or_default();
+        let held_on = hold.map(|hold| hold.release);
+        // It goes there, or is there.
+        self.touched
+            .extend(held_on.map(|release| (release, node.clone())));
+        let was = std::mem::replace(&mut heard.held_on, held_on);
+        heard.may_have_left = true;
+        // What it found while it was held counts from now on, if it still is there.
+        if was.is_some()
+            && held_on.is_none()
+            && let Some((release, standing)) = heard.stands
+        {
+            self.judge(node, release, standing);
         }
     }
 
@@ -156,13 +198,15 @@ impl Books {
         heard.may_have_left |= heard.online;
         heard.online = true;
         heard.busy_since = None;
+        heard.stands = active.map(|active| (active, standing));
         heard.runs = active;
         // It may run it since an earlier attempt: a restarted source cannot tell.
         let runs = active.is_some() && active == self.target;
         heard.activated_at = runs.then_some(now);
         let verdict = runs && standing != Standing::Verifying;
         heard.verdict = verdict.then_some(standing);
-        let broken = heard.verdict == Some(Standing::Broken);
+        let counts = active.is_none() || heard.held_on != active;
+        let broken = heard.verdict == Some(Standing::Broken) && counts;
         if broken && self.asked.contains(node) {
             self.broken.insert(node.clone());
         }
@@ -172,8 +216,10 @@ impl Books {
     }
 
     fn judge(&mut self, node: &NodeName, release: ReleaseId, standing: Standing) {
-        let runs = self.heard.get(node).and_then(|heard| heard.runs);
-        if runs != Some(release) {
+        let heard = self.heard.get(node);
+        let runs = heard.and_then(|heard| heard.runs);
+        let is_held_on = heard.is_some_and(|heard| heard.held_on == Some(release));
+        if runs != Some(release) || is_held_on {
             return;
         }
         let verdict = (release, node.clone());
@@ -208,10 +254,11 @@ impl Books {
         self.broken.clear();
         self.members.clear();
         for (node, heard) in &mut self.heard {
-            if heard.online {
+            let is_member = heard.online && heard.held_on.is_none();
+            if is_member {
                 self.members.insert(node.clone());
             }
-            heard.may_have_left = !heard.online;
+            heard.may_have_left = !is_member;
             heard.activated_at = None;
             heard.verdict = None;
         }

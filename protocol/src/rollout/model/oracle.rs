@@ -35,7 +35,8 @@ impl World {
 
     fn check_everyone_is_there(&mut self) {
         if self.policy.require_online == RequireOnline::All {
-            for agent in &self.agents {
+            let needed = |agent: &&Agent| !self.is_held(&agent.name);
+            for agent in self.agents.iter().filter(needed) {
                 let there = self.books.heard.get(&agent.name).is_some_and(|h| h.online);
                 assert!(there, "a step without {}", agent.name);
             }
@@ -43,9 +44,15 @@ impl World {
         }
     }
 
-    fn is_held(&self, node: &NodeName, release: ReleaseId) -> bool {
+    fn has_staged(&self, node: &NodeName, release: ReleaseId) -> bool {
         let mut agents = self.agents.iter();
         agents.any(|agent| agent.name == *node && agent.held.contains(&release))
+    }
+
+    /// A person holds the node, as far as the source could know.
+    fn is_held(&self, node: &NodeName) -> bool {
+        let heard = self.books.heard.get(node);
+        heard.is_some_and(|heard| heard.held_on.is_some())
     }
 
     /// All members stage before the first activates, waves are what the policy says, and none
@@ -85,7 +92,8 @@ impl World {
                 assert!(planned.contains(node), "{node} was left out");
             }
             for node in planned {
-                let holds = self.is_held(node, release);
+                assert!(!self.is_held(node), "{node} is held, and made a member");
+                let holds = self.has_staged(node, release);
                 assert!(holds, "{node} has not staged when others activate");
             }
             self.check_plan(&rollout.waves);
@@ -117,7 +125,7 @@ impl World {
         let all = self.policy.require_online == RequireOnline::All;
         let is_away = |agent: &Agent| {
             let heard = self.books.heard.get(&agent.name);
-            heard.is_none_or(|heard| !heard.online)
+            heard.is_none_or(|heard| !heard.online && heard.held_on.is_none())
         };
         let goes_back = |rollout: &Rollout| matches!(rollout.step, Step::Return { .. });
         let may_wait = all && self.agents.iter().any(is_away);
@@ -195,6 +203,11 @@ impl World {
             }
             Command::Cancel(_) => return,
         };
+        let moves = matches!(command, Command::Activate(_) | Command::Return(_));
+        assert!(
+            !moves || !self.is_held(node),
+            "{node} is held, and told to move"
+        );
         match command {
             Command::Activate(_) => {
                 self.check_activate(node, release);
@@ -230,7 +243,7 @@ impl World {
         };
         assert!(wave <= *current, "{node} activates before its wave");
         for member in self.books.waves.iter().flatten() {
-            assert!(self.is_held(member, release), "{member} has not staged");
+            assert!(self.has_staged(member, release), "{member} has not staged");
         }
         self.books.asked.insert(node.clone());
     }
@@ -254,7 +267,9 @@ impl World {
         assert!(touched, "{node} is touched, and was not before");
         let back = self.saved.rollout.as_ref().filter(|r| {
             let back = matches!(r.step, Step::Return { .. });
-            back && !r.waves.is_empty() && Some(r.target.release) == active
+            // Since live has moved there is a better place to be.
+            let stays = self.books.stopped.contains(&r.target.release);
+            back && stays && !r.waves.is_empty() && Some(r.target.release) == active
         });
         if back.is_some() && self.books.on_broken == Some(OnBroken::Stop) {
             let heard = self.books.heard.get(node);
@@ -273,10 +288,15 @@ impl World {
             return;
         };
         let rollout = self.saved.rollout.as_ref();
-        if rollout.is_none_or(|rollout| rollout.target.release != release) {
-            // Back to an older one; or a rollout without members, begun and ended in one call.
+        let goes_on = |rollout: &&Rollout| {
+            rollout.target.release == release && !matches!(rollout.step, Step::Return { .. })
+        };
+        if !rollout.as_ref().is_some_and(goes_on) {
+            // Back to an older one; or a rollout without members, begun and ended in one call, perhaps
+            // of a release that was tried anew when it had just been taken back.
             let back = self.saved.lived.iter().any(|l| l.release == release);
-            let nobody = !self.books.heard.values().any(|heard| heard.online);
+            let mut heard = self.books.heard.values();
+            let nobody = !heard.any(|heard| heard.online && heard.held_on.is_none());
             assert!(back || nobody, "live moves without a rollout");
             return;
         }

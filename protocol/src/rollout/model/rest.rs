@@ -1,8 +1,8 @@
 //! What holds when the faults have stopped and nothing moves any more: everyone is where they are
 //! to be, and no broken release is active where there is a better one.
 
-use super::super::{Lived, Standing};
-use super::agent::truth;
+use super::super::{Lived, Machine, Standing};
+use super::agent::{Agent, truth};
 use super::world::World;
 use crate::id::ReleaseId;
 
@@ -31,6 +31,10 @@ impl World {
                 "{name} is elsewhere than thought"
             );
             let active = agent.active;
+            if is_held_as_known(agent, machine) {
+                seen.push("held at rest");
+                continue;
+            }
             let stays = active.is_some_and(|active| machine.stays_on(name, active));
             let broken = |release| machine.is_broken_on(name, release);
             let better =
@@ -66,4 +70,13 @@ impl World {
         }
         seen.into_iter().for_each(|what| self.saw(what));
     }
+}
+
+/// Whether a person holds the agent, which the source then knows; it has staged what is live.
+fn is_held_as_known(agent: &Agent, machine: &Machine) -> bool {
+    let (name, known) = (&agent.name, machine.saved().holds.get(&agent.name));
+    assert_eq!(known, agent.hold.as_ref(), "{name}: is it held?");
+    let staged = machine.live().is_none_or(|live| agent.held.contains(&live));
+    assert!(known.is_none() || staged, "{name} lacks what is live");
+    known.is_some()
 }

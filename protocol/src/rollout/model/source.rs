@@ -74,11 +74,14 @@ impl World {
         for release in releases {
             self.anew_at.insert(*release, self.now);
         }
-        self.told_back.retain(|(from, _)| !releases.contains(from));
+        self.told_back.retain(|(from, ..)| !releases.contains(from));
         self.left.retain(|(from, _)| !releases.contains(from));
         self.books
             .verdicts
             .retain(|(found, _)| !releases.contains(found));
+        for heard in self.books.heard.values_mut() {
+            heard.stands.take_if(|(found, _)| releases.contains(found));
+        }
     }
 
     pub(super) fn drain(&mut self) {

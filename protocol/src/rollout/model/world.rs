@@ -54,8 +54,8 @@ pub(super) struct World {
     /// Which rollout has begun and not ended.
     pub(super) running: Option<ReleaseId>,
     pub(super) books: Books,
-    /// Which agent was told to leave which release since it was last tried anew.
-    pub(super) told_back: BTreeSet<(ReleaseId, usize)>,
+    /// Which agent was told to leave which release for which since it was last tried anew.
+    pub(super) told_back: BTreeSet<(ReleaseId, ReleaseId, usize)>,
     /// Which agent left which release by itself since then.
     pub(super) left: BTreeSet<(ReleaseId, usize)>,
     /// When a release was last tried anew.
@@ -180,7 +180,11 @@ impl World {
     }
 
     fn operate(&mut self) {
-        let event = match self.rng.below(4) {
+        let event = match self.rng.below(6) {
+            4 | 5 => {
+                let number = self.rng.index(self.agents.len());
+                return self.hold_or_let_go(number);
+            }
             0 => Event::Freeze(Frozen {
                 why: Text::default(),
                 by: Text::default(),
@@ -271,8 +275,10 @@ impl World {
         for _ in 0..=self.rng.below(12) {
             self.soon(200_000, Happening::Publish);
         }
-        for _ in 0..6 {
+        for _ in 0..9 {
             self.soon(230_000, Happening::Operator);
+        }
+        for _ in 0..6 {
             let number = self.rng.index(self.agents.len());
             self.soon(230_000, Happening::Cut(number));
             self.soon(230_000, Happening::CrashAgent(number));
