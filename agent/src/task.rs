@@ -434,7 +434,12 @@ impl VolumeTask {
         self.dependencies.begin_anew(self.active());
         let refused = self.refused();
         let root = self.lock();
-        let newest = root.held().values().max_by_key(|held| held.release().seq);
+        // A baseline is this node's own: no source knows it.
+        let published = root
+            .held()
+            .values()
+            .filter(|held| !held.release().is_baseline());
+        let newest = published.max_by_key(|held| held.release().seq);
         let active = root.active();
         VolumeHello {
             volume: self.volume.clone(),

@@ -17,6 +17,7 @@
 //! A step is safe to be cut short anywhere: the next [`Root::open`] finds the old or the new state.
 
 mod activate;
+mod adopt;
 mod check;
 mod collect;
 mod cursor;
@@ -59,6 +60,7 @@ use codevol_store::state::StateError;
 use rustix::io::Errno;
 
 pub use self::activate::{ActivateError, Activated};
+pub use self::adopt::{AdoptError, Adopted, Baseline};
 use self::check::Stamps;
 pub use self::collect::{Collected, Trash};
 pub use self::drift::{Drift, DriftKind, Found, Look, Seen, Stands};

@@ -8,9 +8,9 @@ use clap::builder::styling::AnsiColor;
 use clap::{ArgAction, Parser, Subcommand};
 
 use crate::commands::{
-    agent, audit, completions, config, demo, diff, doctor, fetch, freeze, gc, health, ignored,
-    init, invite, join, log, node, ping, push, retry, rollback, seal, source, status, thaw, verify,
-    version,
+    adopt, agent, audit, completions, config, demo, diff, doctor, fetch, freeze, gc, health,
+    ignored, init, invite, join, log, node, ping, push, retry, rollback, seal, source, status,
+    thaw, verify, version,
 };
 use crate::output::Level;
 
@@ -87,6 +87,8 @@ pub enum Command {
     Source(source::SourceArgs),
     /// Enrol this machine as an agent
     Join(join::JoinArgs),
+    /// Make what stands on an agent's volume its baseline, r0, to go back to
+    Adopt(adopt::AdoptArgs),
     /// Run the agent daemon
     Agent(agent::AgentArgs),
     /// Fetch what is live, once, where no agent daemon runs

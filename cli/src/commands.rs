@@ -1,6 +1,7 @@
 //! One module a command. Each has its arguments and `run(args, context)`, which prints through the
 //! context's printer and returns the exit status, or the one error that is reported.
 
+pub mod adopt;
 pub mod agent;
 pub mod audit;
 pub mod completions;
@@ -130,6 +131,7 @@ pub fn dispatch(args: Args, printer: Printer) -> Result<ExitStatus, CommandError
         config: args.global.config,
     };
     match args.command {
+        Command::Adopt(args) => adopt::run(&args, &context),
         Command::Agent(args) => agent::run(&args, &context),
         Command::Audit(args) => audit::run(&args, &context),
         Command::Init(args) => init::run(&args, &context),

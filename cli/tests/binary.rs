@@ -115,6 +115,7 @@ fn help_names_every_command() {
       init         Make this machine a source: configuration, keys, history
       source       Run the source daemon
       join         Enrol this machine as an agent
+      adopt        Make what stands on an agent's volume its baseline, r0, to go back to
       agent        Run the agent daemon
       fetch        Fetch what is live, once, where no agent daemon runs
       push         Publish the tree, or named paths on top of what is live, and follow the rollout

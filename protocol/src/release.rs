@@ -77,6 +77,8 @@ pub enum Origin {
     HotFix,
     /// A person went back to an older manifest.
     Rollback,
+    /// What stood on one node before codevol did. Only that node has it; it is never published.
+    Baseline,
 }
 
 impl fmt::Display for Origin {
@@ -86,6 +88,7 @@ impl fmt::Display for Origin {
             Self::Push => "push",
             Self::HotFix => "hot-fix",
             Self::Rollback => "rollback",
+            Self::Baseline => "baseline",
         })
     }
 }
@@ -185,6 +188,21 @@ impl Release {
     /// # Errors
     /// When the bytes are not canonical or a number is over its limit.
     pub fn decode(bytes: &[u8]) -> Result<Self, ReleaseError> {
+        let release = Self::decode_any(bytes)?;
+        let is_first = release.seq.0 == 1;
+        if release.is_baseline() || release.seq.0 == 0 || release.parent.is_none() != is_first {
+            return Err(ReleaseError::Lineage);
+        }
+        Ok(release)
+    }
+
+    /// Whether it is what stood on a node before the first release.
+    #[must_use]
+    pub fn is_baseline(&self) -> bool {
+        self.origin == Origin::Baseline
+    }
+
+    fn decode_any(bytes: &[u8]) -> Result<Self, ReleaseError> {
         let release: Self = codec::decode_record(VERSION, bytes)?;
         for (what, value, value_max) in [
             ("entries", release.entries, ENTRIES_MAX as u64),
@@ -203,9 +221,6 @@ impl Release {
                     value_max,
                 });
             }
-        }
-        if release.seq.0 == 0 || release.parent.is_none() != (release.seq.0 == 1) {
-            return Err(ReleaseError::Lineage);
         }
         Ok(release)
     }
@@ -264,6 +279,17 @@ impl SignedRelease {
     /// When the bytes are no release record.
     pub fn read(&self) -> Result<Release, ReleaseError> {
         Release::decode(&self.record)
+    }
+
+    /// Reads the record of this node's own baseline: seq 0, with nothing before it. Nothing that comes
+    /// from elsewhere is read as one.
+    ///
+    /// # Errors
+    /// When the bytes are no such record.
+    pub fn read_baseline(&self) -> Result<Release, ReleaseError> {
+        let release = Release::decode_any(&self.record)?;
+        let is_one = release.is_baseline() && release.seq.0 == 0 && release.parent.is_none();
+        is_one.then_some(release).ok_or(ReleaseError::Lineage)
     }
 }
 

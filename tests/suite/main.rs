@@ -7,6 +7,7 @@
     reason = "these are tests"
 )]
 
+mod adopting;
 mod away;
 mod collecting;
 mod control;

@@ -40,6 +40,19 @@ impl Held {
         }
     }
 
+    /// Makes this node's own baseline; nothing where the record is none, or of another tree.
+    pub(super) fn baseline(signed: SignedRelease, manifest: Manifest) -> Option<Self> {
+        let release = signed.read_baseline().ok()?;
+        release.admits(&manifest).ok()?;
+        Some(Self {
+            id: signed.id(),
+            release,
+            signed,
+            manifest,
+            base: None,
+        })
+    }
+
     /// Returns the release's id.
     #[must_use]
     pub const fn id(&self) -> ReleaseId {
@@ -113,7 +126,7 @@ impl Held {
     fn decode(bytes: &[u8]) -> Option<Self> {
         type Head = (SignedRelease, Option<ReleaseId>);
         let ((signed, base), rest) = codec::decode_head::<Head>(bytes).ok()?;
-        let release = signed.read().ok()?;
+        let release = signed.read().or_else(|_| signed.read_baseline()).ok()?;
         let manifest = Manifest::decode(rest).ok()?;
         release.admits(&manifest).ok()?;
         Some(Self {

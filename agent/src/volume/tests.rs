@@ -1,5 +1,6 @@
 //! The disk side on real directories.
 
+mod adopt;
 mod crash;
 mod damage;
 mod drift;

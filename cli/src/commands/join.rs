@@ -13,6 +13,7 @@ use codevol_agent::code_server::{CodeServer, Inspection};
 use codevol_agent::config::{Address, AgentConfig, CodeServerConfig};
 use codevol_agent::identity::{Enrolment, Identity};
 use codevol_agent::join::{self, JoinError, Joined as Told, Wanted};
+use codevol_agent::volume::Adopted;
 use codevol_protocol::evidence::CodeServerKind;
 use codevol_protocol::key::PublicKey;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
@@ -20,8 +21,8 @@ use codevol_protocol::role::Role as MemberRole;
 use codevol_protocol::token::Token;
 use serde::Serialize;
 
-use crate::commands::Context;
 use crate::commands::init::{absolute, make_state, refuse_existing, write_new};
+use crate::commands::{Context, adopt};
 use crate::config::{self, Config, Environment, Role};
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
@@ -42,6 +43,9 @@ pub struct JoinArgs {
     /// The folder that will hold `current` and `releases/`, for an agent; made if it is not there
     #[arg(long, value_name = "DIR")]
     pub root: Option<PathBuf>,
+    /// Make what stands in the root this node's baseline, r0: what its first release goes back to
+    #[arg(long)]
+    pub adopt: bool,
     /// The volume to hold, where the source has several
     #[arg(long, value_name = "NAME")]
     pub volume: Option<VolumeName>,
@@ -70,6 +74,7 @@ struct Joined<'a> {
     source: &'a [String],
     source_key: PublicKey,
     key_file: String,
+    adopted: Option<codevol_protocol::id::ReleaseId>,
 }
 
 /// Enrols this machine.
@@ -97,7 +102,7 @@ pub fn run(args: &JoinArgs, context: &Context) -> Result<ExitStatus, CommandErro
     let provisional = provisional.ok_or_else(|| CommandError::failed("no volume name"))?;
     let mut agent = configuration((args, root), &file, provisional, &token.source)?;
     check(&agent, &file)?;
-    check_root(root)?;
+    check_root(args, root)?;
     make_state(&agent.state_dir)?;
     let exists = Identity::exists(&agent.state_dir).map_err(|error| state_error(&agent, &error))?;
     if exists {
@@ -140,13 +145,14 @@ pub fn run(args: &JoinArgs, context: &Context) -> Result<ExitStatus, CommandErro
             .map_err(|error| CommandError::failed("cannot undo").because(&error))?;
         return Err(state_error(&agent, &error));
     }
+    let adopted = adopt_if_wanted(args, &agent, &file)?;
     let inspections = runtime.block_on(inspect(&agent));
     let source_key = token.source_key;
     report(
         context,
         &file,
         (&agent, &welcome.node, source_key),
-        &inspections,
+        (&inspections, adopted.as_ref()),
     )
 }
 
@@ -213,7 +219,25 @@ fn check(agent: &AgentConfig, file: &Path) -> Result<(), CommandError> {
     Config::parse(&text, file, Some(Role::Agent), &Environment::new([])).map(|_loaded| ())
 }
 
-fn check_root(root: &Path) -> Result<(), CommandError> {
+fn adopt_if_wanted(
+    args: &JoinArgs,
+    agent: &AgentConfig,
+    file: &Path,
+) -> Result<Option<Adopted>, CommandError> {
+    let wanted = agent.volumes.first().filter(|_| args.adopt);
+    let adopted = wanted.map(|volume| adopt::adopt(agent, volume)).transpose();
+    adopted.map_err(|error| {
+        let file = file.display();
+        error.hint(format!(
+            "this node is a member now: `codevol -C {file} adopt` tries again"
+        ))
+    })
+}
+
+fn check_root(args: &JoinArgs, root: &Path) -> Result<(), CommandError> {
+    if args.adopt {
+        return adopt::may_adopt(root);
+    }
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -232,7 +256,7 @@ fn check_root(root: &Path) -> Result<(), CommandError> {
         "exists",
         format!("the root `{}` is not empty", root.display()),
     )
-    .hint("name an empty or a new folder: what stands in this one is not codevol's"))
+    .hint("`--adopt` makes what stands there r0, to go back to; or name an empty or a new folder"))
 }
 
 /// Makes the root readable for the code server's user whatever the umask.
@@ -288,7 +312,7 @@ fn report(
     context: &Context,
     file: &Path,
     (agent, node, source_key): (&AgentConfig, &NodeName, PublicKey),
-    inspections: &[Inspection],
+    (inspections, adopted): (&[Inspection], Option<&Adopted>),
 ) -> Result<ExitStatus, CommandError> {
     let Some(volume) = agent.volumes.first() else {
         return Ok(ExitStatus::Done);
@@ -311,6 +335,7 @@ fn report(
             source: &agent.source,
             source_key,
             key_file: membership::key_file(&agent.state_dir).display().to_string(),
+            adopted: adopted.map(|adopted| adopted.release),
         })?;
         return Ok(ExitStatus::Done);
     }
@@ -318,11 +343,14 @@ fn report(
         format!("Joined   as {node}, for volume {}", volume.name),
         format!("Root     {}", volume.root.display()),
         format!("Wrote    {}", file.display()),
-        String::new(),
-        format!("Next:  codevol -C {} agent", file.display()),
     ] {
         context.printer.line(line)?;
     }
+    if let Some(adopted) = adopted {
+        adopt::report(adopted, volume, context)?;
+    }
+    let next = format_args!("\nNext:  codevol -C {} agent", file.display());
+    context.printer.line(next)?;
     Ok(ExitStatus::Done)
 }
 

@@ -249,3 +249,28 @@ fn a_trust_record_is_the_operators_of_this_fleet_and_not_older() {
         Err(TrustError::Signature(BadSignature))
     );
 }
+
+#[test]
+fn a_baseline_is_believed_of_nobody_not_of_a_publisher_either() {
+    let baseline = Release {
+        seq: Seq(0),
+        parent: None,
+        origin: Origin::Baseline,
+        ..release()
+    };
+    let signed = baseline.sign(&key(PUBLISHER));
+    assert_eq!(signed.read_baseline(), Ok(baseline.clone()));
+    let numbered = Release {
+        seq: Seq(1),
+        ..baseline
+    };
+    for signed in [signed, numbered.sign(&key(PUBLISHER))] {
+        let refused = trust().verify_release(&signed, &pipes());
+        assert!(
+            matches!(refused, Err(ReleaseRefused::Record(_))),
+            "{refused:?}"
+        );
+        assert!(signed.read().is_err());
+    }
+    assert!(release().sign(&key(PUBLISHER)).read_baseline().is_err());
+}

@@ -142,7 +142,8 @@ impl FleetTask {
             // wanted it.
             let seq = release.seq();
             let intent = match release.release().origin {
-                Origin::Watch => Intent::Watched,
+                // A baseline is in no source's log.
+                Origin::Watch | Origin::Baseline => Intent::Watched,
                 Origin::Push | Origin::HotFix | Origin::Rollback => Intent::Wanted,
             };
             let event = Event::Published {

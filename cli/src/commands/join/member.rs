@@ -68,6 +68,7 @@ pub(super) fn run(
 fn refuse_volume(args: &JoinArgs, role: MemberRole) -> Result<(), CommandError> {
     let said = [
         ("--root", args.root.is_some()),
+        ("--adopt", args.adopt),
         ("--volume", args.volume.is_some()),
         ("--code-server", !args.code_server.is_empty()),
     ];
@@ -126,6 +127,7 @@ fn report(
             role: *role,
             volume: None,
             root: None,
+            adopted: None,
             source: &machine.source,
             source_key: *source_key,
             key_file,
