@@ -4,6 +4,7 @@ mod collect;
 mod fetch;
 mod hold;
 mod page;
+mod rotate;
 mod seal;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ pub use self::fetch::{Fetched, Fetching, Waiting};
 use crate::drift::{Asker, DriftOrder};
 use crate::link::{LinkView, Linked};
 use crate::metrics::AgentMetrics;
+use crate::rotate::RotateAsker;
 use crate::task::{Order, Standing, now};
 use crate::volume::Held;
 
@@ -57,6 +59,8 @@ pub struct Desk {
     pub changes: Changes,
     /// Our build, for people.
     pub build: Text,
+    /// Who asks for another key.
+    pub(crate) rotations: mpsc::Sender<RotateAsker>,
     /// What ends the answers.
     pub shutdown: CancellationToken,
 }
@@ -174,6 +178,7 @@ impl Desk {
                 let count = usize::try_from(*count).unwrap_or(usize::MAX);
                 Ok(Reply::Log(log(linked, &standing, count)))
             }
+            Call::Rotate => self.rotate().await,
             Call::Invite { .. }
             | Call::InviteAs { .. }
             | Call::Nodes

@@ -14,7 +14,7 @@ use codevol_store::state::StateError;
 use codevol_store::state_dir::{StateDir, StateDirError};
 use codevol_transport::{Changes, ControlError, ControlListener};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -30,6 +30,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::link::{LinkTask, LinkView, Linked};
 use crate::metrics::AgentMetrics;
 use crate::receive::Receiver;
+use crate::rotate::{ASKERS_MAX, Rotation};
 use crate::speaker::Speaker;
 use crate::task::{VolumeParts, VolumeTask};
 use crate::volume::{Root, RootError, store_of};
@@ -126,7 +127,9 @@ impl Daemon {
         }
         let enrolment = identity.enrolment.get();
         let shutdown = CancellationToken::new();
+        let (rotations, asks) = mpsc::channel(ASKERS_MAX);
         let desk = Desk {
+            rotations,
             fleet: enrolment.fleet,
             node: enrolment.node.clone(),
             volumes: Arc::new(linked.clone()),
@@ -137,6 +140,8 @@ impl Daemon {
             build: Text::cut(build),
         };
         let link = LinkTask {
+            asks,
+            rotation: Rotation::default(),
             source: config.source,
             identity,
             volumes: linked,

@@ -1,6 +1,6 @@
 //! What an agent is made of: its node key, and what it learnt when it joined.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use codevol_protocol::id::FleetId;
 use codevol_protocol::key::{PublicKey, SecretKey};
@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 const ENROLMENT: &str = "enrolment.json";
 const ENROLMENT_SCHEMA: &str = "codevol.enrolment/1";
 const NODE_KEY: &str = "node.key";
+/// The key that this node is to have, from before it is announced until the source has seen it.
+const NEXT_KEY: &str = "node.key.next";
 
 /// What a node learnt when it joined, and pins from then on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,10 +59,13 @@ pub enum IdentityError {
 pub struct Identity {
     /// Speaks for this host on the network.
     pub node: SecretKey,
+    /// Is to do so next, where one was made.
+    pub next: Option<SecretKey>,
     /// What it learnt when it joined.
     pub enrolment: Document<Enrolment>,
     /// Whom it believes.
     pub trust: Trust,
+    state: PathBuf,
 }
 
 impl Identity {
@@ -104,11 +109,56 @@ impl Identity {
             Document::open(&Dir::open(state)?, ENROLMENT, ENROLMENT_SCHEMA)?
                 .ok_or(IdentityError::NotJoined)?;
         let trust = enrolment.get().trust.verify(&enrolment.get().operator)?;
+        let is_next = Dir::open(state)?.stat(NEXT_KEY)?.is_some();
+        let next = is_next.then(|| keyfile::load(&state.join(NEXT_KEY)));
         Ok(Self {
+            state: state.to_owned(),
+            next: next.transpose()?,
             node: keyfile::load(&state.join(NODE_KEY))?,
             enrolment,
             trust,
         })
+    }
+
+    /// Returns the key that this node is to have, made now where there is none; it is durable before
+    /// anybody hears of it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn next_key(&mut self) -> Result<PublicKey, IdentityError> {
+        let next = match self.next.take() {
+            Some(next) => next,
+            None => keyfile::create(&self.state.join(NEXT_KEY))?,
+        };
+        Ok(self.next.insert(next).public())
+    }
+
+    /// Makes the next key the node's own, durably: the source has revoked the other one.
+    ///
+    /// # Errors
+    /// When it cannot be renamed; it is tried again at the next connection.
+    pub fn rotate(&mut self) -> Result<(), IdentityError> {
+        let dir = Dir::open(&self.state)?;
+        if self.next.is_some() {
+            dir.rename(NEXT_KEY, &dir, NODE_KEY)?;
+            dir.sync()?;
+        }
+        if let Some(next) = self.next.take() {
+            self.node = next;
+        }
+        Ok(())
+    }
+
+    /// Forgets the next key: the source does not take it.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn keep_key(&mut self) -> Result<(), IdentityError> {
+        let dir = Dir::open(&self.state)?;
+        dir.remove_file(NEXT_KEY)?;
+        dir.sync()?;
+        self.next = None;
+        Ok(())
     }
 
     /// Takes in a newer trust record, durably.

@@ -19,6 +19,7 @@ pub mod join;
 pub mod link;
 pub mod metrics;
 pub mod receive;
+mod rotate;
 pub mod speaker;
 pub mod task;
 pub mod volume;

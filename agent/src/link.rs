@@ -31,6 +31,7 @@ use crate::drift::{Asker, DriftHandle, DriftOrder};
 use crate::identity::Identity;
 use crate::metrics::AgentMetrics;
 use crate::receive::{ReceiveError, Receiver};
+use crate::rotate::{RotateAsker, Rotation};
 use crate::speaker::Speaker;
 use crate::task::{Order, ReplyTo};
 
@@ -84,6 +85,10 @@ pub struct LinkTask {
     pub view: watch::Sender<LinkView>,
     /// Where bytes are counted.
     pub metrics: Arc<AgentMetrics>,
+    /// Who asks for another key.
+    pub(crate) asks: mpsc::Receiver<RotateAsker>,
+    /// How far that is.
+    pub(crate) rotation: Rotation,
     /// Whom to tell when something has changed.
     pub changes: Changes,
 }
@@ -107,6 +112,8 @@ enum LinkError {
     Busy(Duration),
     #[error("a volume's task has ended")]
     Stopping,
+    #[error("this node dials by another key now")]
+    Rotating,
 }
 
 impl LinkError {
@@ -121,6 +128,7 @@ impl LinkError {
             | Self::Push(_)
             | Self::Silent(_)
             | Self::Busy(_)
+            | Self::Rotating
             | Self::Stopping => None,
         }
     }
@@ -129,9 +137,12 @@ impl LinkError {
         match self {
             Self::Violation(_) | Self::Push(_) => Some(CloseCode::Violation),
             Self::Frame(error) => error.violation(),
-            Self::Dial(_) | Self::Closed(_) | Self::Silent(_) | Self::Busy(_) | Self::Stopping => {
-                None
-            }
+            Self::Dial(_)
+            | Self::Closed(_)
+            | Self::Silent(_)
+            | Self::Busy(_)
+            | Self::Rotating
+            | Self::Stopping => None,
         }
     }
 
@@ -154,10 +165,10 @@ impl LinkTask {
     pub async fn run(mut self, shutdown: CancellationToken) {
         // Without this task the daemon is of no use: however it ends, by a panic too, all end.
         let _stop = shutdown.clone().drop_guard();
-        let dialer = Dialer::new(&self.identity.node);
         let mut backoff = Backoff::default();
         while !shutdown.is_cancelled() {
             for address in self.source.clone() {
+                let dialer = Dialer::new(self.rotation.key(&self.identity));
                 let ended = self.link(&dialer, &address, &shutdown).await;
                 self.speaker.set(None);
                 let was_up = self.view.borrow().state == LinkState::Connected;
@@ -169,7 +180,12 @@ impl LinkTask {
                 if shutdown.is_cancelled() {
                     return;
                 }
-                self.ended(&address, &ended);
+                if self.has_other_key(&ended) {
+                    backoff.reset();
+                    self.show(&address, LinkState::Connecting);
+                } else {
+                    self.ended(&address, &ended);
+                }
             }
             let mut random = [0; 8];
             // Without randomness all agents would come back at once: a nuisance, not a fault.
@@ -180,6 +196,18 @@ impl LinkTask {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(delay) => {}
             }
+        }
+    }
+
+    /// Whether the link ended because there is another key to dial by.
+    fn has_other_key(&mut self, ended: &Result<(), LinkError>) -> bool {
+        let Err(error) = ended else { return false };
+        match error {
+            LinkError::Rotating => true,
+            error if error.closed() == Some(CloseCode::NotEnrolled) => {
+                self.rotation.unknown(&self.identity)
+            }
+            _ => false,
         }
     }
 
@@ -248,23 +276,8 @@ impl LinkTask {
         let (outbox, mut said) = mpsc::channel(OUTBOX_MAX);
         // Before `Hello` is made up: what happens between the two is said after it, and not lost.
         self.speaker.set(Some(outbox));
-        // The task may itself wait for room to speak: nobody reads what it says before `Hello`.
-        let hello = timeout(ANSWER_TIMEOUT, self.hello()).await;
-        let hello = hello.or(Err(LinkError::Busy(ANSWER_TIMEOUT)))??;
-        writer.write(&FromAgent::Hello(hello)).await?;
         let mut judge = AgentSession::new(self.volumes.keys().cloned().collect());
-        let greeting = timeout(ANSWER_TIMEOUT, reader.read::<FromSource>()).await;
-        let greeting = greeting.or(Err(LinkError::Silent(ANSWER_TIMEOUT)))??;
-        let greeting = greeting.ok_or(Violation::NotGreeted)?;
-        judge.handle(&greeting)?;
-        let FromSource::Hello(SourceHello { minor, .. }) = greeting else {
-            return Err(Violation::NotGreeted.into());
-        };
-        self.speaker.greeted(minor);
-        for linked in self.volumes.values() {
-            linked.drift.tell(DriftOrder::Greeted { minor });
-        }
-        self.say_holds(&mut writer, minor).await?;
+        let minor = self.greet((&mut writer, &mut reader), &mut judge).await?;
         self.show(address, LinkState::Connected);
         info!(source = address, "connected");
         let mut pushes: JoinSet<Result<(), ReceiveError>> = JoinSet::new();
@@ -278,12 +291,7 @@ impl LinkTask {
                     take_leave(link, (writer, minor), &mut said).await;
                     return Ok(());
                 }
-                Some(message) = said.recv() => {
-                    // An older source would take it for a breach.
-                    if message.since() <= minor {
-                        say(&mut writer, &message).await?;
-                    }
-                }
+                Some(message) = said.recv() => say_known(&mut writer, Some(message), minor).await?,
                 Some(received) = pushes.join_next() => match received {
                     Ok(Err(error)) if error.is_violation() => return Err(LinkError::Push(error)),
                     Ok(Err(error)) => warn!(error = %Chain(&error), "push failed"),
@@ -294,21 +302,48 @@ impl LinkTask {
                 message = reader.read::<FromSource>() => match message? {
                     Some(message) => {
                         judge.handle(&message)?;
-                        match message {
-                            FromSource::Ping { nonce } => {
-                                say(&mut writer, &FromAgent::Pong { nonce }).await?;
-                            }
-                            message => self.hear(message).await?,
-                        }
+                        let answer = self.hear(message).await?;
+                        say_known(&mut writer, answer, minor).await?;
                     }
                     None => return Ok(()),
                 },
+                Some(asker) = self.asks.recv() => {
+                    let message = self.rotation.asked(asker, minor, &mut self.identity);
+                    say_known(&mut writer, message, minor).await?;
+                }
                 stream = link.accept_push(), if pushes.len() < PUSHES_MAX => {
                     let volumes = judge.volumes().clone();
                     pushes.spawn(self.receive(stream?, volumes));
                 }
             }
         }
+    }
+
+    /// Says hello, and returns the minor version that the source speaks.
+    async fn greet(
+        &mut self,
+        (writer, reader): (&mut LinkWriter, &mut LinkReader),
+        judge: &mut AgentSession,
+    ) -> Result<u16, LinkError> {
+        // The task may itself wait for room to speak: nobody reads what it says before `Hello`.
+        let hello = timeout(ANSWER_TIMEOUT, self.hello()).await;
+        let hello = hello.or(Err(LinkError::Busy(ANSWER_TIMEOUT)))??;
+        writer.write(&FromAgent::Hello(hello)).await?;
+        let greeting = timeout(ANSWER_TIMEOUT, reader.read::<FromSource>()).await;
+        let greeting = greeting.or(Err(LinkError::Silent(ANSWER_TIMEOUT)))??;
+        let greeting = greeting.ok_or(Violation::NotGreeted)?;
+        judge.handle(&greeting)?;
+        let FromSource::Hello(SourceHello { minor, .. }) = greeting else {
+            return Err(Violation::NotGreeted.into());
+        };
+        self.speaker.greeted(minor);
+        for linked in self.volumes.values() {
+            linked.drift.tell(DriftOrder::Greeted { minor });
+        }
+        self.say_holds(writer, minor).await?;
+        let message = self.rotation.greeted(&mut self.identity);
+        say_known(writer, message, minor).await?;
+        Ok(minor)
     }
 
     fn record(&self, action: &'static str, outcome: &'static str, why: &dyn std::error::Error) {
@@ -365,19 +400,28 @@ impl LinkTask {
         Ok(holds)
     }
 
-    async fn hear(&mut self, message: FromSource) -> Result<(), LinkError> {
+    /// Takes in what the source says, and returns what is to be answered at once.
+    async fn hear(&mut self, message: FromSource) -> Result<Option<FromAgent>, LinkError> {
         let (volume, order) = match message {
-            FromSource::Hello(_) => return Ok(()),
+            FromSource::Hello(_) => return Ok(None),
             FromSource::Trust(trust) => {
                 if let Err(error) = tokio::task::block_in_place(|| self.identity.believe(trust)) {
                     error!(error = %Chain(&error), "trust record is not taken");
                     self.record("trust", "refused", &error);
                 }
-                return Ok(());
+                return Ok(None);
             }
             // A push that is not wanted any more ends with its stream.
-            // A ping was answered where it was heard.
-            FromSource::Cancel { .. } | FromSource::Ping { .. } => return Ok(()),
+            FromSource::Cancel { .. } => return Ok(None),
+            FromSource::Ping { nonce } => return Ok(Some(FromAgent::Pong { nonce })),
+            FromSource::Rotating { key, refused } => {
+                let identity = &mut self.identity;
+                return if self.rotation.answered(key, refused.as_ref(), identity) {
+                    Err(LinkError::Rotating)
+                } else {
+                    Ok(None)
+                };
+            }
             FromSource::Activate { volume, release } => (volume, Order::Activate(release)),
             FromSource::Return { volume, release } => (volume, Order::Return(release)),
             FromSource::Live { volume, live, .. } => (volume, Order::Live(live)),
@@ -387,20 +431,21 @@ impl LinkTask {
             FromSource::Verify { volume, ask, depth } => {
                 let asker = Asker::Source(ask);
                 self.look(&volume, DriftOrder::Look { depth, asker });
-                return Ok(());
+                return Ok(None);
             }
             FromSource::Rules { volume, rules } => {
                 self.look(&volume, DriftOrder::Rules(rules));
-                return Ok(());
+                return Ok(None);
             }
         };
         let Some(linked) = self.volumes.get(&volume) else {
-            return Ok(());
+            return Ok(None);
         };
         // The task may itself wait for room to answer: without an end, each would wait for the other.
         let sent = timeout(ANSWER_TIMEOUT, linked.orders.send(order)).await;
         sent.or(Err(LinkError::Busy(ANSWER_TIMEOUT)))?
-            .map_err(|_closed| LinkError::Stopping)
+            .map_err(|_closed| LinkError::Stopping)?;
+        Ok(None)
     }
 
     /// Hands an order to the task that looks for drift. One that it does not take is asked for again,
@@ -462,6 +507,18 @@ async fn take_leave(
     };
     if !matches!(timeout(LEAVE_TIMEOUT, heard).await, Ok(Ok(()))) {
         debug!("the source may not have heard all");
+    }
+}
+
+/// Says a message, if there is one that the source knows: an older one would take it for a breach.
+async fn say_known(
+    writer: &mut LinkWriter,
+    message: Option<FromAgent>,
+    minor: u16,
+) -> Result<(), LinkError> {
+    match message.filter(|message| message.since() <= minor) {
+        Some(message) => say(writer, &message).await,
+        None => Ok(()),
     }
 }
 

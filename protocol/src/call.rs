@@ -197,6 +197,8 @@ pub enum Call {
         /// Why.
         message: Text,
     },
+    /// Gives this node another key. Asked of an agent; it answers when the old one is revoked.
+    Rotate,
 }
 
 /// A request to publish.

@@ -29,6 +29,8 @@ pub const ROLES_MINOR: u16 = 2;
 /// From this minor version on a source knows [`FromAgent::Environments`] and
 /// [`FromAgent::Dependencies`].
 pub const DEPENDENCIES_MINOR: u16 = 2;
+/// From this minor version on a source takes [`FromAgent::Rotate`].
+pub const ROTATE_MINOR: u16 = 2;
 
 /// From this minor version on an agent says whether it is held, right after its `Hello`, and can be told.
 pub const HOLD_MINOR: u16 = 2;
@@ -118,6 +120,11 @@ pub enum FromAgent {
         /// The answer.
         answer: HoldAnswer,
     },
+    /// It is to have another key, and will dial by that next. From minor 2 on.
+    Rotate {
+        /// The other key.
+        key: PublicKey,
+    },
 }
 
 impl FromAgent {
@@ -132,6 +139,7 @@ impl FromAgent {
             | Self::Report(_) => 0,
             Self::Environments { .. } | Self::Dependencies { .. } => DEPENDENCIES_MINOR,
             Self::Holds(_) | Self::Hold(_) | Self::HoldAnswer { .. } => HOLD_MINOR,
+            Self::Rotate { .. } => ROTATE_MINOR,
             Self::Pong { .. } => PING_MINOR,
             Self::Drift(_) | Self::Looked { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
@@ -206,6 +214,13 @@ pub enum FromSource {
         /// What is asked.
         order: HoldOrder,
     },
+    /// The answer to [`FromAgent::Rotate`]. From minor 2 on.
+    Rotating {
+        /// The key that was announced.
+        key: PublicKey,
+        /// Why it is not taken; nothing where it is: it may be dialled by from now on.
+        refused: Option<Text>,
+    },
 }
 
 impl FromSource {
@@ -221,6 +236,7 @@ impl FromSource {
             | Self::Live { .. } => 0,
             Self::Ping { .. } => PING_MINOR,
             Self::Hold { .. } => HOLD_MINOR,
+            Self::Rotating { .. } => ROTATE_MINOR,
             Self::Verify { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
     }

@@ -76,6 +76,8 @@ const fn entry(call: &Call) -> (&'static str, &'static [Role]) {
         Call::Diff { .. } | Call::NodeDiff { .. } => ("diff", OPERATE),
         Call::Ping { .. } => ("ping", OPERATE),
         Call::Collect { .. } => ("gc", OPERATE),
+        // A key lies on the host whose daemon is asked.
+        Call::Rotate => ("node rotate", &[]),
         // It hands out the code.
         Call::Seal { .. } => ("seal", OPERATE),
         Call::Verify { .. } => ("verify", OPERATE),

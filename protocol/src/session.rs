@@ -124,6 +124,8 @@ fn judge(
     match message {
         FromAgent::Hello(_) => Err(Violation::RepeatedHello),
         FromAgent::Pong { .. } => Err(Violation::UnaskedPong),
+        // Whether that key may be had, the door knows.
+        FromAgent::Rotate { .. } => Ok(()),
         FromAgent::Held {
             volume,
             added,
@@ -276,7 +278,11 @@ impl AgentSession {
                 self.greeted = true;
                 Ok(())
             }
-            FromSource::Trust(_) | FromSource::Ping { .. } if self.greeted => Ok(()),
+            FromSource::Trust(_) | FromSource::Ping { .. } | FromSource::Rotating { .. }
+                if self.greeted =>
+            {
+                Ok(())
+            }
             FromSource::Activate { volume, .. }
             | FromSource::Return { volume, .. }
             | FromSource::Cancel { volume, .. }
@@ -294,6 +300,7 @@ impl AgentSession {
             }
             FromSource::Trust(_)
             | FromSource::Ping { .. }
+            | FromSource::Rotating { .. }
             | FromSource::Activate { .. }
             | FromSource::Return { .. }
             | FromSource::Cancel { .. }

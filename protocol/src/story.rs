@@ -62,6 +62,8 @@ pub mod action {
     pub const OFFLINE: &str = "offline";
     /// A node is a member no more.
     pub const REMOVE: &str = "remove";
+    /// A node announced another key, or used it; the outcome says which.
+    pub const ROTATE: &str = "rotate";
     /// The source was started: nobody is connected yet.
     pub const START: &str = "start";
     /// What drifts on a node has changed; the outcome says how.

@@ -231,6 +231,7 @@ fn start(
         shutdown: shutdown.clone(),
     };
     let context = SessionContext {
+        door: desk.door.clone(),
         volumes,
         trust: identity.signed_trust,
         trust_epoch: identity.trust.epoch,

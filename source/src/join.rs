@@ -193,6 +193,43 @@ impl Door {
         Ok(())
     }
 
+    /// Takes in the key that a member is to have, who speaks by `current`; durable when this returns.
+    ///
+    /// # Errors
+    /// When it may not have it, or the roster cannot be written; the error is for the member.
+    pub fn announce(
+        &self,
+        node: &NodeName,
+        current: &PublicKey,
+        next: PublicKey,
+    ) -> Result<(), String> {
+        let announced = self.change(|roster| roster.announce(node, current, next));
+        let announced = announced.map_err(|error| unwritten(&error))?;
+        let line = Line::new(action::ROTATE).node(node);
+        let line = match &announced {
+            Ok(()) => line.outcome("announced").detail(&next.short()),
+            Err(why) => line.outcome("refused").detail(&why.to_string()),
+        };
+        self.journal.record(line.event());
+        announced.map_err(|why| why.to_string())
+    }
+
+    /// Takes note that a member has dialled by this key: where it is one that it announced, the old one
+    /// is nobody's when this returns, durably.
+    ///
+    /// # Errors
+    /// When the roster cannot be written.
+    pub fn used(&self, node: &NodeName, key: &PublicKey) -> Result<(), String> {
+        let used = self.change(|roster| roster.used(key));
+        if let Some(old) = used.map_err(|error| unwritten(&error))? {
+            info!(%node, key = key.short(), revoked = old.short(), "node has another key");
+            let detail = format!("{} in place of {}", key.short(), old.short());
+            let line = Line::new(action::ROTATE).node(node).outcome("done");
+            self.journal.record(line.detail(&detail).event());
+        }
+        Ok(())
+    }
+
     /// Notes that a member asked for what it may not.
     pub fn note_refused(&self, node: &NodeName, call: &str, role: Role) {
         let line = Line::new("call").actor(&Text::cut(node.as_str()));
@@ -274,10 +311,7 @@ impl Door {
         // Counted tries and used tokens are durable before anyone hears of them.
         let joined = self
             .change(|roster| roster.join(join, key, now()))
-            .map_err(|error| {
-                warn!(error = %Chain(&error), "roster cannot be written");
-                Refused::Join("the source cannot write its roster".to_owned())
-            })?;
+            .map_err(|error| Refused::Join(unwritten(&error)))?;
         let node = joined.map_err(|refused| Refused::Join(refused.to_string()))?;
         let line = Line::new("join").node(&node).detail(role.as_str());
         self.journal.record(line.event());
@@ -329,4 +363,10 @@ impl Door {
             Ok(said)
         })
     }
+}
+
+/// What a peer is told where the roster cannot be written.
+fn unwritten(error: &codevol_store::state::StateError) -> String {
+    warn!(error = %Chain(error), "roster cannot be written");
+    "the source cannot write its roster".to_owned()
 }

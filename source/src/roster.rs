@@ -1,6 +1,8 @@
 //! Who belongs to the fleet, and who is invited: the source's own table. Pure: whoever changes it
 //! makes the change durable before answering anyone.
 
+mod rotate;
+
 use std::collections::BTreeMap;
 
 use codevol_protocol::id::BlobId;
@@ -12,6 +14,8 @@ use codevol_protocol::release::UnixMillis;
 use codevol_protocol::role::Role;
 use codevol_protocol::token::{TokenId, TokenSecret};
 use serde::{Deserialize, Serialize};
+
+pub use self::rotate::RotateRefused;
 
 /// The members and the open invitations.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -27,6 +31,9 @@ pub struct Member {
     pub key: PublicKey,
     /// What it may do.
     pub role: Role,
+    /// The key that it is to have, once it has dialled by it: until then both are its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<PublicKey>,
     /// When it joined.
     pub joined_at: UnixMillis,
 }
@@ -102,7 +109,7 @@ impl Roster {
     /// Returns the member that holds this key, and its name.
     #[must_use]
     pub fn by_key(&self, key: &PublicKey) -> Option<(&NodeName, &Member)> {
-        self.members.iter().find(|(_, member)| member.key == *key)
+        self.members.iter().find(|(_, member)| member.has(key))
     }
 
     /// Returns what whoever joins by a token may do.
@@ -187,7 +194,7 @@ impl Roster {
         if self.members.contains_key(&name) {
             return Err(JoinRefused::NameTaken(name));
         }
-        if let Some((holder, _)) = self.members.iter().find(|(_, member)| member.key == key) {
+        if let Some((holder, _)) = self.members.iter().find(|(_, member)| member.has(&key)) {
             return Err(JoinRefused::KeyTaken(holder.clone()));
         }
         at.used_by = Some((name.clone(), key));
@@ -197,6 +204,7 @@ impl Roster {
             Member {
                 key,
                 role,
+                next: None,
                 joined_at: now,
             },
         );

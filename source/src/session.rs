@@ -12,6 +12,7 @@ use codevol_protocol::chain::Chain;
 use codevol_protocol::delta::Position;
 use codevol_protocol::hold::HoldReport;
 use codevol_protocol::id::ReleaseId;
+use codevol_protocol::key::PublicKey;
 use codevol_protocol::message::{
     AgentHello, FromAgent, FromSource, HOLD_MINOR, MINOR, Partial, SourceHello,
 };
@@ -30,6 +31,7 @@ use self::ping::Pings;
 pub(crate) use self::running::REVOKED;
 pub use self::running::{Entered, Sessions};
 use crate::fleet::{FleetHandle, SessionCommand, SessionId};
+use crate::join::Door;
 use crate::push::{self, PushError, Pushed, Wanted};
 use crate::volume::Volume;
 
@@ -51,6 +53,8 @@ pub struct SessionContext {
     pub trust_epoch: u64,
     /// Our build, for people.
     pub build: Text,
+    /// Who belongs to the fleet, and by which keys.
+    pub door: Door,
 }
 
 /// Why a session ended.
@@ -96,14 +100,15 @@ impl SessionError {
 pub async fn run(
     context: SessionContext,
     link: Link,
-    (node, id): (NodeName, SessionId),
+    (node, id, key): (NodeName, SessionId, PublicKey),
     stop: CancellationToken,
 ) -> Result<(), SessionError> {
-    let opening = timeout(HELLO_TIMEOUT, open(&context, &link, &node));
+    let opening = timeout(HELLO_TIMEOUT, open(&context, (&link, key), &node));
     let (mut session, writer, reader) = opening
         .await
         .or(Err(SessionError::Silent(HELLO_TIMEOUT)))??;
     let (outbox, commands) = mpsc::channel(OUTBOX_MAX);
+    session.outbox = Some(outbox.clone());
     let minor = session.hello.minor;
     for hello in std::mem::take(&mut session.hello.volumes) {
         session
@@ -149,11 +154,15 @@ struct Session {
     pushes: JoinSet<(Pushed, Result<(), PushError>)>,
     pushing: BTreeMap<VolumeName, (ReleaseId, tokio::task::AbortHandle)>,
     pings: Pings,
+    /// The key that opened the link.
+    key: PublicKey,
+    /// By which this session says something itself.
+    outbox: Option<mpsc::Sender<SessionCommand>>,
 }
 
 async fn open(
     context: &SessionContext,
-    link: &Link,
+    (link, key): (&Link, PublicKey),
     node: &NodeName,
 ) -> Result<(Session, LinkWriter, LinkReader), SessionError> {
     let (mut writer, mut reader) = link.accept_control().await?;
@@ -193,6 +202,8 @@ async fn open(
         pushes: JoinSet::new(),
         pushing: BTreeMap::new(),
         pings: Pings::default(),
+        key,
+        outbox: None,
     };
     Ok((session, writer, reader))
 }
@@ -272,6 +283,10 @@ impl Session {
                 self.pings.answered(*nonce, self.link.remote_address());
                 return Ok(());
             }
+            FromAgent::Rotate { key } => {
+                self.announced(node, *key);
+                return Ok(());
+            }
             FromAgent::Held { volume, .. }
             | FromAgent::Refused { volume, .. }
             | FromAgent::Missing { volume, .. }
@@ -290,6 +305,21 @@ impl Session {
             heard.or(Err(SessionError::Busy(WRITE_TIMEOUT)))?;
         }
         Ok(())
+    }
+
+    /// Takes in the key that the node is to have, and says whether it may.
+    fn announced(&self, node: &NodeName, next: PublicKey) {
+        let refused = self.context.door.announce(node, &self.key, next).err();
+        let answer = FromSource::Rotating {
+            key: next,
+            refused: refused.map(Text::cut),
+        };
+        // Where there is no room, the node hears nothing, and announces it once more.
+        if let Some(outbox) = &self.outbox
+            && outbox.try_send(SessionCommand::Say(answer)).is_err()
+        {
+            debug!(%node, "a node is not told of its key");
+        }
     }
 
     /// Starts or ends a push, and returns what is to be said.

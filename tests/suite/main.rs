@@ -26,6 +26,7 @@ mod publishing;
 mod recovery;
 mod reloading;
 mod rollout;
+mod rotating;
 mod sealing;
 mod secrets;
 mod serving;

@@ -141,6 +141,8 @@ impl Bench {
             state: LinkState::Connecting,
         });
         let link = LinkTask {
+            asks: mpsc::channel(1).1,
+            rotation: Rotation::default(),
             source: vec![address],
             identity,
             volumes: BTreeMap::from([(pipes(), linked)]),

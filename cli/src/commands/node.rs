@@ -6,6 +6,7 @@ use codevol_protocol::name::NodeName;
 use serde::Serialize;
 
 use crate::commands::{Context, done};
+use crate::config::Config;
 use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
@@ -32,6 +33,8 @@ pub enum Action {
         #[arg(short, long)]
         yes: bool,
     },
+    /// Give the node of this machine, an agent, another key; the old one is revoked
+    Rotate,
 }
 
 #[derive(Serialize)]
@@ -45,10 +48,11 @@ struct Document<'a> {
 /// # Errors
 /// The source does not run, there is no such member, or nobody agreed.
 pub fn run(args: &NodeArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = context.source()?;
     match &args.action {
-        Action::Ls => list(&control, context),
+        Action::Ls => list(&context.source()?, context),
+        Action::Rotate => rotate(context),
         Action::Rm { name, yes } => {
+            let control = context.source()?;
             let question = format!(
                 "take `{name}` out of the fleet? It keeps what it serves, and gets nothing new"
             );
@@ -57,6 +61,16 @@ pub fn run(args: &NodeArgs, context: &Context) -> Result<ExitStatus, CommandErro
             done(&control, &Call::RemoveNode { name }, context)
         }
     }
+}
+
+/// Asks the daemon of this host, which has the key.
+fn rotate(context: &Context) -> Result<ExitStatus, CommandError> {
+    let loaded = context.load(None)?;
+    if matches!(loaded.config, Config::Operator(_)) {
+        return Err(CommandError::usage("this machine has no daemon that could replace its key")
+            .hint("take it out by `codevol node rm`, and join it anew: codevol invite --role operator"));
+    }
+    done(&Control::new(&loaded)?, &Call::Rotate, context)
 }
 
 fn list(control: &Control, context: &Context) -> Result<ExitStatus, CommandError> {

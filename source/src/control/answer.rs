@@ -177,6 +177,12 @@ impl Desk {
             | Call::Watch
             | Call::RollbackNode { .. }
             | Call::Collect { .. } => Err(stopping()),
+            Call::Rotate => Err(CallFailure::new(
+                FailureSort::Usage,
+                "role",
+                "the source's own key is pinned by every node, and stays",
+            )
+            .hint("`codevol node rotate` on an agent's host replaces that node's key")),
         }
     }
 

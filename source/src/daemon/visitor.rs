@@ -91,12 +91,21 @@ impl Visitor {
             let remote = format!("connections replace one another, last from {}", peer.remote);
             self.desk.door.note(&node, "replaced", &remote);
         }
-        if !self.revoked_meanwhile(&peer, &node) {
+        if !self.revoked_meanwhile(&peer, &node) && self.has_used(&peer, &node) {
             let (context, link) = (self.context.clone(), peer.link.clone());
-            let ended = session::run(context, link, (node.clone(), id), shutdown).await;
+            let ended = session::run(context, link, (node.clone(), id, peer.key), shutdown).await;
             self.noted(&node, &peer, &ended);
         }
         self.sessions().leave(&node, id);
+    }
+
+    /// Takes note of the key before the node hears a word: from here on its old one is nobody's.
+    fn has_used(&self, peer: &Peer, node: &NodeName) -> bool {
+        let used = self.desk.door.used(node, &peer.key);
+        if let Err(why) = &used {
+            peer.link.close(CloseCode::Shutdown, why);
+        }
+        used.is_ok()
     }
 
     /// Who was removed between the first look and the entry was not among those to be closed.

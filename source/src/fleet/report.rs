@@ -28,8 +28,12 @@ impl FleetTask {
             known.last_seen_at = Some(now());
         }
         match message {
-            // Whoever pinged was told by the session; that it is held was said with its greeting.
-            FromAgent::Hello(_) | FromAgent::Pong { .. } | FromAgent::Holds(_) => {}
+            // Whoever pinged was told by the session, of keys the door knows, and that it is held was said
+            // with its greeting.
+            FromAgent::Hello(_)
+            | FromAgent::Pong { .. }
+            | FromAgent::Rotate { .. }
+            | FromAgent::Holds(_) => {}
             FromAgent::Hold(report) => self.held_or_not(node, report),
             FromAgent::HoldAnswer { ask, answer, .. } => self.ordered(node, ask, answer),
             FromAgent::Held { added, removed, .. } => self.held(node, added, removed),

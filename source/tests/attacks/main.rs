@@ -24,4 +24,5 @@ mod protocol;
 mod replay;
 mod resume;
 mod root;
+mod rotate;
 mod unsaved;
