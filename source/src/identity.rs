@@ -2,7 +2,8 @@
 //! `init` makes them once; the daemon opens them.
 //!
 //! With the defaults all keys lie here, on the source host: signatures then protect against the
-//! wire, the store, other nodes and mistakes, not against whoever owns this host.
+//! wire, the store, other nodes and mistakes, not against whoever owns this host. The operator key may
+//! be kept elsewhere: it signs the trust record, and nothing that a running source does.
 
 use std::path::Path;
 
@@ -23,6 +24,9 @@ const TRUST_SCHEMA: &str = "codevol.trust/1";
 const RESET_KEY: &str = "reset.key";
 const NODE_KEY: &str = "node.key";
 const OPERATOR_KEY: &str = "operator.key";
+/// The public half of an operator key that is kept elsewhere.
+const OPERATOR: &str = "operator.json";
+const OPERATOR_SCHEMA: &str = "codevol.operator/1";
 const PUBLISHER_KEY: &str = "publisher.key";
 const FILE_MODE: u32 = 0o600;
 const RESET_KEY_BYTES: usize = 32;
@@ -78,9 +82,34 @@ impl Identity {
     /// # Errors
     /// When something is there already or cannot be written.
     pub fn create(state: &Path) -> Result<(), IdentityError> {
+        let operator = || keyfile::create(&state.join(OPERATOR_KEY));
+        Self::create_by(state, operator)
+    }
+
+    /// Makes the same, with an operator key in a file that is elsewhere. A key that is there already is not
+    /// taken: it is a fleet's, and its hash is that fleet's name.
+    ///
+    /// # Errors
+    /// When something is there already or cannot be written.
+    pub fn create_with(state: &Path, operator: &Path) -> Result<(), IdentityError> {
+        Self::create_by(state, || {
+            let key = keyfile::create(operator)?;
+            let dir = Dir::open(state)?;
+            Document::create(&dir, OPERATOR, OPERATOR_SCHEMA, key.public())?;
+            Ok::<_, IdentityError>(key)
+        })
+    }
+
+    fn create_by<E>(
+        state: &Path,
+        operator: impl FnOnce() -> Result<SecretKey, E>,
+    ) -> Result<(), IdentityError>
+    where
+        IdentityError: From<E>,
+    {
         let dir = Dir::open(state)?;
         let node = keyfile::create(&state.join(NODE_KEY))?;
-        let operator = keyfile::create(&state.join(OPERATOR_KEY))?;
+        let operator = operator()?;
         let publisher = keyfile::create(&state.join(PUBLISHER_KEY))?;
         persist::write(&dir, RESET_KEY, FILE_MODE, &random::<RESET_KEY_BYTES>()?)?;
         let trust = Trust {
@@ -109,7 +138,12 @@ impl Identity {
             Document::open(&dir, ROSTER, ROSTER_SCHEMA)?.ok_or(IdentityError::Absent(ROSTER))?;
         let trust: Document<SignedTrust> =
             Document::open(&dir, TRUST, TRUST_SCHEMA)?.ok_or(IdentityError::Absent(TRUST))?;
-        let operator = keyfile::load(&state.join(OPERATOR_KEY))?.public();
+        let kept_elsewhere: Option<Document<PublicKey>> =
+            Document::open(&dir, OPERATOR, OPERATOR_SCHEMA)?;
+        let operator = match kept_elsewhere {
+            Some(operator) => *operator.get(),
+            None => keyfile::load(&state.join(OPERATOR_KEY))?.public(),
+        };
         let signed_trust = trust.get().clone();
         let reset_key = dir.read(RESET_KEY, RESET_KEY_BYTES as u64)?;
         Ok(Self {
@@ -129,4 +163,42 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], IdentityError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).or(Err(IdentityError::Random))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn an_operator_key_that_is_kept_elsewhere_is_not_needed_to_run() {
+        let temp = tempfile::tempdir().unwrap();
+        let [state, other] = ["state", "other"].map(|name| {
+            let state = temp.path().join(name);
+            fs::create_dir(&state).unwrap();
+            state
+        });
+        let key = temp.path().join("operator.key");
+        Identity::create_with(&state, &key).unwrap();
+        let operator = keyfile::load(&key).unwrap().public();
+        assert!(!state.join(OPERATOR_KEY).exists());
+        fs::rename(&key, temp.path().join("away")).unwrap();
+        let identity = Identity::open(&state).unwrap();
+        assert_eq!(identity.operator, operator);
+        // One that is there already is another fleet's.
+        let away = temp.path().join("away");
+        assert!(matches!(
+            Identity::create_with(&other, &away),
+            Err(IdentityError::Key(_))
+        ));
+        // The trust record of somebody else's key does not hold.
+        fs::remove_file(other.join(NODE_KEY)).unwrap();
+        Identity::create(&other).unwrap();
+        fs::copy(other.join(TRUST), state.join(TRUST)).unwrap();
+        assert!(matches!(
+            Identity::open(&state),
+            Err(IdentityError::Trust(_))
+        ));
+    }
 }

@@ -208,3 +208,35 @@ fn a_node_that_joined_and_never_connected_is_listed_as_joining() {
     let status = source.status();
     assert_eq!(status.state(agent.name()), "joining", "{status}");
 }
+
+#[test]
+fn a_source_runs_without_the_operator_key_that_is_kept_elsewhere() {
+    let place = Arc::new(Place::new());
+    let mut source = Source::new(&place, "tree");
+    source.save("pipes/orders.py", "ORDERS = 1\n");
+    let tree = source.tree().to_str().unwrap().to_owned();
+    let key = place.folder("safe").join("operator.key");
+    let key = key.to_str().unwrap();
+    let init = [
+        "init",
+        &tree,
+        "--volume",
+        "pipes",
+        "--listen",
+        "127.0.0.1:0",
+    ];
+    let inside = format!("{tree}/operator.key");
+    let refused = source.run(&[&init[..], &["--operator-key", &inside]].concat());
+    assert_eq!(refused.code, Some(78), "{refused}");
+    let made = source
+        .run(&[&init[..], &["--operator-key", key]].concat())
+        .exits(0);
+    assert!(made.stderr.contains("carry it off this host"), "{made}");
+    std::fs::rename(key, format!("{key}.away")).unwrap();
+    let state = place.path().join("source/state");
+    assert!(!state.join("operator.key").exists());
+    source.start();
+    let agent = Agent::join_and_start(&source, "dag-01", None);
+    source.wait_live_everywhere(1);
+    assert_eq!(agent.read("pipes/orders.py").unwrap(), "ORDERS = 1\n");
+}

@@ -31,6 +31,10 @@ pub struct InitArgs {
     /// Where keys and history are kept [default: `state` beside the configuration]
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Make the operator key in this file, to be carried off this host [default: one that stays in the
+    /// state folder]
+    #[arg(long, value_name = "FILE")]
+    pub operator_key: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -67,8 +71,20 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<ExitStatus, CommandErro
     let text = config::render_source(&source, &file)?;
     // What is written must load: this also refuses folders that lie inside each other.
     Config::parse(&text, &file, Some(Role::Source), &Environment::new([]))?;
+    let operator = args.operator_key.as_deref().map(absolute).transpose()?;
+    if let Some(key) = operator.as_deref().filter(|key| key.starts_with(&tree)) {
+        let (key, tree) = (key.display(), tree.display());
+        return Err(
+            CommandError::environment(format!("`{key}` lies in the tree `{tree}`"))
+                .hint("a key in the tree may travel to every server: keep it elsewhere"),
+        );
+    }
     make_state(&source.state_dir)?;
-    Identity::create(&source.state_dir).map_err(|error| {
+    let created = match &operator {
+        Some(key) => Identity::create_with(&source.state_dir, key),
+        None => Identity::create(&source.state_dir),
+    };
+    created.map_err(|error| {
         let dir = source.state_dir.display();
         CommandError::refused(
             "exists",
@@ -78,7 +94,14 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<ExitStatus, CommandErro
         .hint("another source may live there: name another folder with `--state-dir`")
     })?;
     write_new(&file, &text)?;
-    report(context, &file, &source, find_project(&tree))
+    report(context, &file, &source, find_project(&tree))?;
+    if let Some(key) = operator {
+        let key = key.display();
+        context.printer.note(format_args!(
+            "Operator key  {key}: carry it off this host, and keep it. The source runs without it"
+        ));
+    }
+    Ok(ExitStatus::Done)
 }
 
 fn configuration(args: &InitArgs, file: &Path, tree: &Path) -> Result<SourceConfig, CommandError> {
