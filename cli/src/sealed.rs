@@ -4,6 +4,7 @@
 //! ```text
 //! daemon --pieces--> handed --files--> tree (tar) --> layer, config, manifest --> X, renamed whole
 //!                    each file against its BLAKE3      on a base's layers
+//! X of another fleet --open--> manifest, files --offered--> source: a release of its own
 //! ```
 //! The same release gives the same bytes: times are the release's, owners are nobody's, and nothing of
 //! this host is in it.
@@ -13,6 +14,7 @@ pub(crate) mod digest;
 pub(crate) mod handed;
 pub(crate) mod labels;
 pub(crate) mod layout;
+pub(crate) mod open;
 pub mod prefix;
 pub(crate) mod tree;
 pub(crate) mod workshop;

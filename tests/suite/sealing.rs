@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -185,4 +186,99 @@ fn what_cannot_be_sealed_leaves_nothing_behind() {
         "{damaged}"
     );
     assert_eq!(fs::read_dir(x.parent().unwrap()).unwrap().count(), 0);
+}
+
+/// A source of another fleet, with an agent, whose tree is published by hand.
+fn elsewhere() -> Fleet {
+    let fleet = Fleet::start_with(1, |source| source.set("VOLUME__0__PUBLISH", "manual"));
+    fleet.source.run(&["push"]).succeeds();
+    fleet
+}
+
+#[test]
+fn another_fleet_takes_in_what_was_sealed() {
+    let (from, to) = (fleet(), elsewhere());
+    let [tar, image] = ["r2.tar", "r2"].map(|name| output(&from.source, name));
+    seal(&from.source, &tar, &[]).succeeds();
+    seal(&from.source, &image, &[]).succeeds();
+    let current = from.agents[0].root().join("current");
+    let sealed = tree(&current.canonicalize().unwrap());
+    let (tar, image) = (tar.to_str().unwrap(), image.to_str().unwrap());
+
+    let planned = to.source.run(&["plan", tar]).exits(0);
+    assert!(planned.stdout.contains("not published"), "{planned}");
+    let pushed = to.source.run(&["push", tar, "-m", "by hand"]).exits(0);
+    assert!(pushed.stdout.contains("Release  r2 = r1 + "), "{pushed}");
+    let status = to.source.wait_live_everywhere(2);
+    let release = &status.volume()["release"];
+    let theirs = from.source.status();
+    let theirs = &theirs.volume()["release"];
+    let id = theirs["id"].as_str().unwrap();
+    let message = format!("by hand (sealed r2 {} of pipes)", &id[..8]);
+    assert_eq!(release["message"], message, "{status}");
+    assert_eq!(
+        (&release["origin"], &release["manifest"]),
+        (&"push".into(), &theirs["manifest"])
+    );
+    assert_ne!(release["id"], theirs["id"]);
+    let current = to.agents[0].root().join("current").canonicalize().unwrap();
+    let mut taken = tree(&current);
+    let marker = Path::new(".codevol-release.json");
+    taken.insert(marker.to_owned(), sealed[marker].clone());
+    assert_eq!(taken, sealed);
+
+    // The image holds the same tree: there is nothing new in it.
+    let again = to.source.run(&["push", image]).exits(0);
+    assert!(again.stdout.contains("r2"), "{again}");
+    assert_eq!(to.source.status().head(), 2);
+    // The source's own tree is as it was.
+    to.source.run(&["push"]).succeeds();
+    assert_eq!(to.source.status().head(), 3);
+}
+
+#[test]
+fn what_is_hostile_or_would_not_last_is_not_taken_in() {
+    let (from, to) = (fleet(), elsewhere());
+    let tar = output(&from.source, "r2.tar");
+    seal(&from.source, &tar, &[]).succeeds();
+    let mut bytes = fs::read(&tar).unwrap();
+    let hostile = output(&from.source, "hostile.tar");
+    // A symbolic link that leads out of the tree: its header is the only one that names this target.
+    let target = b"../pipes/orders.py";
+    let at = bytes
+        .windows(target.len())
+        .position(|w| w == target)
+        .unwrap();
+    bytes[at..at + target.len()].copy_from_slice(b"../../etc/orders.p");
+    let header = at / 512 * 512;
+    bytes[header + 148..header + 156].copy_from_slice(b"        ");
+    let sum: u32 = bytes[header..header + 512]
+        .iter()
+        .map(|byte| u32::from(*byte))
+        .sum();
+    bytes[header + 148..header + 156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    fs::File::create(&hostile)
+        .unwrap()
+        .write_all(&bytes)
+        .unwrap();
+    let refused = to.source.run(&["push", hostile.to_str().unwrap()]).exits(4);
+    assert!(refused.stderr.contains("holds `bin/orders`"), "{refused}");
+    assert!(refused.stderr.contains("leaves the tree"), "{refused}");
+    assert_eq!(to.source.status().head(), 1);
+
+    // A watched volume.
+    let watched = Fleet::start_with(0, |source| source.save("pipes/orders.py", "ORDERS = 1\n"));
+    let refused = watched
+        .source
+        .run(&["push", tar.to_str().unwrap()])
+        .exits(4);
+    assert!(refused.stderr.contains("is watched"), "{refused}");
+    assert!(refused.stderr.contains("publish = \"manual\""), "{refused}");
+    // In the tree it is a part of the tree.
+    let inside = to.source.tree().join("x.tar");
+    fs::copy(&tar, &inside).unwrap();
+    to.source
+        .run(&["push", inside.to_str().unwrap()])
+        .succeeds();
+    assert!(to.agents[0].root().join("current/x.tar").is_file());
 }

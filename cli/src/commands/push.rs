@@ -1,7 +1,7 @@
 //! `codevol push`: publishes the tree, or named paths on top of what is live, and follows the
 //! rollout to its end. `codevol plan` is the same without doing it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use codevol_protocol::call::{Call, Push, PushPlan, Reply};
 use codevol_protocol::name::{Text, VolumeName};
@@ -17,6 +17,7 @@ use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::output::progress::Progress;
 use crate::screens::plan;
+use crate::sealed::open::Sealed;
 
 pub(super) mod follow;
 pub(super) mod offer;
@@ -26,7 +27,7 @@ pub(super) mod paths;
 #[derive(Debug, clap::Args)]
 pub struct WhatArgs {
     /// Only these paths, on top of what is live; none: the whole tree. On another machine than the
-    /// source's: a folder, whole
+    /// source's: a folder, whole. On either: what `codevol seal` wrote, whole
     #[arg(value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     /// Publish the one file PATH, of any machine, as this path of the tree, on top of what is live
@@ -88,7 +89,7 @@ pub fn run(args: &PushArgs, context: &Context) -> Result<ExitStatus, CommandErro
     }
     let (control, mut wanted) = begin((&args.what, args.force), context)?;
     wanted.change(|push| {
-        push.message = message(&args.message)?;
+        push.message = said(message(&args.message)?, &push.message);
         (push.wait, push.thaw, push.yes) = (!args.no_wait, args.thaw, args.yes);
         Ok(())
     })?;
@@ -224,6 +225,16 @@ fn begin(
                 CommandError::usage(message).hint("codevol push --as assets/orders.py ./orders.py")
             );
         }
+        (None, [sealed], config) if is_sealed(sealed, config.as_ref()) => {
+            let progress = context.printer.progress("reading the sealed release");
+            let offer = Offer::sealed(sealed, push)?;
+            drop(progress);
+            let what = &offer.delivery.push.message;
+            context.printer.note(format_args!(
+                "Take in  {what}; the source's own tree stays as it is, and the next push of it publishes it"
+            ));
+            What::Offer(Box::new(offer))
+        }
         (None, paths, Some(Config::Source(config))) => {
             let trees = paths::trees(&config, what.volume.as_ref())?;
             let (volume, paths) = paths::below_one(&trees, what.volume.as_ref(), paths)?;
@@ -249,6 +260,26 @@ fn begin(
         }
     };
     Ok((control, wanted))
+}
+
+/// Whether a path is a sealed release, and no part of a tree of this host.
+fn is_sealed(path: &Path, config: Option<&Config>) -> bool {
+    if !Sealed::is_like(path) {
+        return false;
+    }
+    let Some(Config::Source(config)) = config else {
+        return true;
+    };
+    paths::trees(config, None).is_ok_and(|trees| !paths::lies_in(&trees, path))
+}
+
+/// Returns what a person says, and after it what is to be said besides.
+fn said(message: Text, besides: &Text) -> Text {
+    match (message.is_empty(), besides.is_empty()) {
+        (_, true) => message,
+        (true, false) => besides.clone(),
+        (false, false) => Text::cut(format!("{} ({})", message.as_str(), besides.as_str())),
+    }
 }
 
 /// Checks a message.

@@ -106,7 +106,7 @@ impl Sample {
         tar
     }
 
-    fn seal(&self, folder: &Path, base: Option<&Image>) -> Digest {
+    pub(super) fn seal(&self, folder: &Path, base: Option<&Image>) -> Digest {
         let layout = Layout::create(folder.to_owned()).unwrap();
         if let Some(base) = base {
             layout.copy(base, &mut || Ok(())).unwrap();

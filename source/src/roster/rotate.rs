@@ -113,7 +113,8 @@ mod tests {
         for (id, name) in [(1, "a"), (2, "b")] {
             let secret = TokenSecret([id; 16]);
             let times = (NOW, LATER);
-            roster.invite(TokenId([id; 8]), &secret, (Role::Agent, None), times)
+            roster
+                .invite(TokenId([id; 8]), &secret, (Role::Agent, None), times)
                 .unwrap();
             roster.join(&join(id, name), key(id), NOW).unwrap();
         }

@@ -1,4 +1,5 @@
-//! What is published from this machine: a folder, or one file that takes a place in the tree.
+//! What is published from this machine: a folder, a sealed release, or one file that takes a place in
+//! the tree.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -14,6 +15,7 @@ use codevol_protocol::name::Text;
 use codevol_protocol::path::RelPath;
 use codevol_protocol::status::Skipped;
 use codevol_source::git;
+use codevol_source::rules::Rules;
 use codevol_source::scan::Scanner;
 use rustix::fs::OFlags;
 use tokio::time::Instant;
@@ -22,6 +24,7 @@ use crate::control::{Replies, SCAN_TIMEOUT, block_on};
 use crate::error::CommandError;
 use crate::output::progress::Progress;
 use crate::output::units;
+use crate::sealed::open::Sealed;
 
 /// How often a folder that changes while it is read is read again.
 const LOOKS_MAX: usize = 5;
@@ -46,6 +49,7 @@ pub(in crate::commands) struct Offer {
 enum Files {
     Folder(Box<Scanner>),
     One(PathBuf),
+    Sealed(Box<Sealed>),
 }
 
 impl Offer {
@@ -89,6 +93,29 @@ impl Offer {
         offer.delivery.rules_bytes = scan.rules_blob.len() as u64;
         (offer.rules, offer.skipped) = (scan.rules_blob, skipped);
         offer.hashed_ms = hashed_ms;
+        Ok(offer)
+    }
+
+    /// Offers a sealed release as a whole tree. Its message says where it came from.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what it should be.
+    pub(in crate::commands) fn sealed(path: &Path, push: Push) -> Result<Self, CommandError> {
+        let began = Instant::now();
+        let sealed = Sealed::open(path)?;
+        let marker = &sealed.marker;
+        let (seq, id, volume) = (marker.seq, marker.id.short(), &marker.volume);
+        let message = Text::cut(format!("sealed {seq} {id} of {volume}"));
+        // Of what may stand beside its files it says nothing: what is left out everywhere.
+        let rules = Rules::new(&[])
+            .map_err(|error| CommandError::failed("cannot make rules").because(&error))?;
+        let (git, manifest) = (marker.git.clone(), sealed.manifest.clone());
+        let push = Push { message, ..push };
+        let mut offer = Self::new((push, git), manifest, Files::Sealed(Box::new(sealed)));
+        offer.rules = rules.canonical_text();
+        offer.delivery.whole = true;
+        offer.delivery.rules_bytes = offer.rules.len() as u64;
+        offer.hashed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         Ok(offer)
     }
 
@@ -244,6 +271,7 @@ impl Offer {
         match &self.files {
             Files::Folder(scanner) => scanner.open_file(path).map_err(io::Error::other),
             Files::One(file) => open(file),
+            Files::Sealed(sealed) => sealed.open_file(path),
         }
     }
 }

@@ -94,6 +94,11 @@ pub(in crate::commands) fn of_tree(paths: &[PathBuf]) -> Result<Vec<RelPath>, Co
     parsed.collect()
 }
 
+/// Whether a path lies in one of the trees: it is then a part of that, whatever it is.
+pub(in crate::commands) fn lies_in(trees: &[Tree], path: &Path) -> bool {
+    place(trees, path).is_ok()
+}
+
 fn place<'a>(trees: &'a [Tree], path: &Path) -> Result<(&'a Tree, PathBuf), CommandError> {
     let unreadable = |what: &Path, error: &io::Error| {
         CommandError::environment(format!("cannot look at `{}`", what.display())).because(error)
