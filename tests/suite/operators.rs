@@ -15,8 +15,12 @@ fn an_operator_does_from_a_laptop_what_the_source_host_does() {
     assert!(laptop.status().is_live_everywhere(1));
     fleet.source.save("second.py", "x = 2\n");
     fleet.source.wait_live_everywhere(2);
+    let sealed = laptop.path().join("r1.tar");
+    let sealed = sealed.to_str().unwrap();
     for args in [
         &["log"][..],
+        &["seal", "r1", "-o", sealed],
+        &["gc", "--dry-run"],
         &["log", "r2"],
         &["diff", "r1", "r2"],
         &["verify"],
@@ -32,6 +36,10 @@ fn an_operator_does_from_a_laptop_what_the_source_host_does() {
     ] {
         laptop.run(args).exits(0);
     }
+    assert!(fs::metadata(sealed).unwrap().len() > 0);
+    // Its key is no daemon's.
+    let rotated = laptop.run(&["node", "rotate"]).exits(2);
+    assert!(rotated.stderr.contains("join it anew"), "{rotated}");
     // A long call streams its steps, and the record and the journal name the member.
     let back = laptop.run(&["rollback", "r1", "-y", "--json"]).exits(0);
     let last: serde_json::Value =
