@@ -85,7 +85,7 @@ pub enum Command {
     Init(init::InitArgs),
     /// Run the source daemon
     Source(source::SourceArgs),
-    /// Enrol this machine as an agent
+    /// Enrol this machine, as what the token says
     Join(join::JoinArgs),
     /// Make what stands on an agent's volume its baseline, r0, to go back to
     Adopt(adopt::AdoptArgs),

@@ -114,7 +114,7 @@ fn help_names_every_command() {
       demo         Show it all on this machine: a source, three agents, edits, a break and the way back
       init         Make this machine a source: configuration, keys, history
       source       Run the source daemon
-      join         Enrol this machine as an agent
+      join         Enrol this machine, as what the token says
       adopt        Make what stands on an agent's volume its baseline, r0, to go back to
       agent        Run the agent daemon
       fetch        Fetch what is live, once, where no agent daemon runs

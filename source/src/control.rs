@@ -5,6 +5,7 @@ mod collect;
 mod deliver;
 mod freeze;
 mod hold;
+mod members;
 mod page;
 mod ping;
 mod seal;

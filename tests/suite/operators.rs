@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use codevol_tests::{Fleet, FleetStatus, Machine, git, wait_until};
+use codevol_tests::{Fleet, FleetStatus, Machine, Relay, git, wait_until};
 use rustix::process::Signal;
 
 #[test]
@@ -302,4 +302,37 @@ fn a_command_that_runs_ends_when_its_machine_is_taken_out() {
     assert_eq!(ended.status.code(), Some(77), "{said}");
     assert!(said.contains("taken out of the fleet"), "{said}");
     fleet.agent().process().signal(Signal::CONT);
+}
+
+#[test]
+fn a_push_whose_connection_is_lost_says_what_is_known_of_it() {
+    let mut fleet = Fleet::start_with(1, |source| source.set("VOLUME__0__PUBLISH", "manual"));
+    fleet.source.run(&["push"]).exits(0);
+    let relay = Relay::to(&fleet.source.listen());
+    let laptop = Machine::join(&fleet.source, "alice", "operator");
+    let fixed = laptop.save("orders.py", "fixed = True\n");
+    // The node says nothing: the push waits for it.
+    fleet.agent().process().signal(Signal::STOP);
+    let mut push = laptop.command();
+    push.env("CODEVOL_SOURCE", relay.address());
+    push.args([
+        "push",
+        "--json",
+        "--as",
+        "orders.py",
+        fixed.to_str().unwrap(),
+    ]);
+    push.stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let push = push.spawn().unwrap();
+    wait_until("it is published", || fleet.source.status().head() == 2);
+    relay.cut();
+    let ended = push.wait_with_output().unwrap();
+    fleet.agent().process().signal(Signal::CONT);
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(69), "{said}");
+    assert!(said.contains("r2 is published"), "{said}");
+    // It went on all the same.
+    fleet.source.wait_live_everywhere(2);
 }

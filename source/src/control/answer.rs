@@ -1,9 +1,7 @@
 //! What each call does.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use codevol_protocol::call::delivery::Delivery;
 use codevol_protocol::call::{Call, CallFailure, FailureSort, PushPlan, ReleaseResult, Reply};
 use codevol_protocol::chain::Chain;
 use codevol_protocol::evidence::Evidence;
@@ -102,39 +100,6 @@ impl Desk {
         }
     }
 
-    /// Takes in what lies with the caller, if it may go live, and publishes it.
-    async fn deliver(
-        &self,
-        delivery: Delivery,
-        (author, member): (Text, Option<(NodeName, Role)>),
-        (reader, writer): (&mut CallReader, &mut ReplyWriter),
-    ) -> Result<Reply, CallFailure> {
-        let role = member.as_ref().map_or(Role::Operator, |(_, role)| *role);
-        let named = delivery.push.volume.clone();
-        let wait = delivery.push.wait && !delivery.push.dry_run;
-        let (_, volume) = self.volume(named.clone())?;
-        delivery
-            .check()
-            .map_err(|error| CallFailure::new(FailureSort::Usage, "delivery", error.to_string()))?;
-        // Before anything is sent. Whether it still may is asked once more when it is published.
-        let may = volume.publisher.may_deliver(delivery.clone(), role).await;
-        if let (Err(failure), Some((node, role))) = (&may, &member)
-            && failure.sort == FailureSort::Denied
-        {
-            self.door.note_refused(node, "push --as", *role);
-        }
-        may?;
-        let streams = (reader, &mut *writer);
-        let delivered = self
-            .turns
-            .take((delivery, role), &volume.history, streams)
-            .await?;
-        self.follow(named, wait, writer, async |volume| {
-            volume.publisher.deliver(delivered, author).await
-        })
-        .await
-    }
-
     async fn answer_at_once(&self, call: Call, author: Text) -> Result<Reply, CallFailure> {
         match call {
             Call::Health { ready } => self.health(ready),
@@ -186,19 +151,6 @@ impl Desk {
         }
     }
 
-    async fn remove_node(&self, name: &NodeName, author: &Text) -> Result<Reply, CallFailure> {
-        self.door.remove(name, author)?;
-        self.sessions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .revoke(name);
-        for volume in self.volumes.values() {
-            volume.fleet.removed(name.clone()).await;
-        }
-        let done = format!("node `{name}` is a member no more");
-        Ok(Reply::Done(Text::cut(done)))
-    }
-
     pub(super) fn health(&self, ready: bool) -> Result<Reply, CallFailure> {
         let unscanned = self
             .volumes
@@ -242,55 +194,6 @@ impl Desk {
         }
     }
 
-    fn invite(
-        &self,
-        invited: (Role, Option<NodeName>),
-        ttl_s: u64,
-        author: &Text,
-    ) -> Result<Reply, CallFailure> {
-        let ttl = Duration::from_secs(ttl_s);
-        Ok(Reply::Invited(self.door.invite(invited, ttl, author)?))
-    }
-
-    /// Checks that there is an agent of this name.
-    pub(super) fn agent(&self, name: &NodeName) -> Result<(), CallFailure> {
-        let refused = |message: String| {
-            let refused = CallFailure::new(FailureSort::Refused, "not-found", message);
-            Err(refused.hint("`codevol node ls` lists the members"))
-        };
-        match self.door.members().into_iter().find(|m| m.name == *name) {
-            Some(member) if member.role == Role::Agent => Ok(()),
-            Some(member) => refused(format!(
-                "`{name}` is no agent, but of role `{}`",
-                member.role
-            )),
-            None => refused(format!("there is no node `{name}`")),
-        }
-    }
-
-    async fn nodes(&self) -> Reply {
-        let mut members = self.door.members();
-        let (online, mut seen) = {
-            let sessions = self.sessions.lock();
-            let sessions = sessions.unwrap_or_else(PoisonError::into_inner);
-            (sessions.online(), sessions.heard())
-        };
-        for volume in self.volumes.values() {
-            let status = volume.fleet.status().await;
-            seen.extend(
-                status
-                    .into_iter()
-                    .flat_map(|status| status.nodes)
-                    .map(|node| (node.name, node.last_seen_at)),
-            );
-        }
-        for member in &mut members {
-            member.online = online.contains(&member.name);
-            member.last_seen_at = seen.get(&member.name).copied().flatten();
-        }
-        Reply::Nodes(members)
-    }
-
     pub(super) fn volume(
         &self,
         name: Option<VolumeName>,
@@ -316,7 +219,7 @@ impl Desk {
     }
 
     /// Publishes, tells what is published, and, where asked to, each step up to the end.
-    async fn follow(
+    pub(super) async fn follow(
         &self,
         volume: Option<VolumeName>,
         wait: bool,

@@ -12,6 +12,7 @@ use codevol_protocol::call::{CallFailure, FailureSort, Reply};
 use codevol_protocol::id::BlobId;
 use codevol_protocol::limits::PROGRESS_TIMEOUT;
 use codevol_protocol::manifest::{Entry, Manifest};
+use codevol_protocol::name::{NodeName, Text};
 use codevol_protocol::path::RelPath;
 use codevol_protocol::role::Role;
 use codevol_store::blobs::BlobError;
@@ -20,8 +21,9 @@ use codevol_transport::{CallReader, FrameError, ReplyWriter};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::Desk;
 use super::answer::stopping;
 use crate::history::History;
 use crate::publish::Delivered;
@@ -30,6 +32,8 @@ use crate::publish::Delivered;
 const DELIVERIES_MAX: usize = 2;
 /// How long a delivery may wait for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a delivery may take, however it moves on.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(3_600);
 /// How much room is left on the disk at least, in bytes.
 const FREE_BYTES_MIN: u64 = 64 << 20;
 
@@ -43,9 +47,44 @@ impl Default for Turns {
     }
 }
 
+impl Desk {
+    /// Takes in what lies with the caller, if it may go live, and publishes it.
+    pub(super) async fn deliver(
+        &self,
+        delivery: Delivery,
+        (author, member): (Text, Option<(NodeName, Role)>),
+        (reader, writer): (&mut CallReader, &mut ReplyWriter),
+    ) -> Result<Reply, CallFailure> {
+        let role = member.as_ref().map_or(Role::Operator, |(_, role)| *role);
+        let named = delivery.push.volume.clone();
+        let wait = delivery.push.wait && !delivery.push.dry_run;
+        let (_, volume) = self.volume(named.clone())?;
+        delivery
+            .check()
+            .map_err(|error| CallFailure::new(FailureSort::Usage, "delivery", error.to_string()))?;
+        // Before anything is sent. Whether it still may is asked once more when it is published.
+        let may = volume.publisher.may_deliver(delivery.clone(), role).await;
+        if let (Err(failure), Some((node, role))) = (&may, &member)
+            && failure.sort == FailureSort::Denied
+        {
+            self.door.note_refused(node, "push --as", *role);
+        }
+        may?;
+        let streams = (reader, &mut *writer);
+        let delivered = self
+            .turns
+            .take((delivery, role), &volume.history, streams)
+            .await?;
+        self.follow(named, wait, writer, async |volume| {
+            volume.publisher.deliver(delivered, author).await
+        })
+        .await
+    }
+}
+
 impl Turns {
     /// Takes in a delivery, which was permitted.
-    pub(super) async fn take(
+    async fn take(
         &self,
         (delivery, role): (Delivery, Role),
         history: &History,
@@ -56,12 +95,13 @@ impl Turns {
             CallFailure::new(FailureSort::Unavailable, "busy", message)
                 .hint("push again in a moment")
         };
-        let turn = timeout(TURN_TIMEOUT, self.0.acquire())
-            .await
-            .map_err(busy)?;
-        let _turn = turn.map_err(|_closed| stopping())?;
-        let bytes = chunks(reader, delivery.manifest_bytes).await?;
-        let rules = chunks(reader, delivery.rules_bytes).await?;
+        let turn = Arc::clone(&self.0).acquire_owned();
+        let turn = timeout(TURN_TIMEOUT, turn).await.map_err(busy)?;
+        let turn = turn.map_err(|_closed| stopping())?;
+        let until = Instant::now() + DELIVERY_TIMEOUT;
+        let mut inbound = Inbound { reader, until };
+        let bytes = inbound.all(delivery.manifest_bytes).await?;
+        let rules = inbound.all(delivery.rules_bytes).await?;
         let manifest = block_in_place(|| Manifest::decode(&bytes))
             .map_err(|error| invalid("what was announced is no tree").caused_by(&error))?;
         drop(bytes);
@@ -76,7 +116,7 @@ impl Turns {
                 let told = writer.write(&Reply::Lacks(lacks)).await;
                 told.map_err(|_gone| stopping())?;
             }
-            let received = block_in_place(|| receive(history, &manifest, &lacked, reader))?;
+            let received = block_in_place(|| receive(history, &manifest, &lacked, &mut inbound))?;
             (landing, landing_blobs) = received;
         }
         Ok(Delivered {
@@ -86,37 +126,45 @@ impl Turns {
             landing,
             landing_blobs,
             role,
+            turn: Some(turn),
         })
     }
 }
 
-/// Reads something of a known length; memory grows as it arrives.
-async fn chunks(reader: &mut CallReader, bytes: u64) -> Result<Vec<u8>, CallFailure> {
-    let mut read = Vec::new();
-    let mut left = bytes;
-    while left > 0 {
-        let chunk = chunk(reader, left)
-            .await
-            .map_err(|error| cut_short(&error))?;
-        left -= chunk.len() as u64;
-        read.extend(chunk);
-    }
-    Ok(read)
+/// What a caller says after the call.
+struct Inbound<'a> {
+    reader: &'a mut CallReader,
+    /// When all of it must be there.
+    until: Instant,
 }
 
-/// Reads the next chunk of something of which so much is left.
-async fn chunk(reader: &mut CallReader, left: u64) -> Result<Vec<u8>, FrameError> {
-    let read = timeout(PROGRESS_TIMEOUT, reader.read_bytes()).await;
-    let chunk = read
-        .or(Err(FrameError::Slow))??
-        .ok_or(FrameError::Truncated)?;
-    if chunk.len() == chunk_bytes(left) {
-        Ok(chunk)
-    } else {
-        Err(FrameError::TooLong {
-            bytes: chunk.len() as u64,
-            bytes_max: chunk_bytes(left),
-        })
+impl Inbound<'_> {
+    /// Reads something of a known length; memory grows as it arrives.
+    async fn all(&mut self, bytes: u64) -> Result<Vec<u8>, CallFailure> {
+        let mut read = Vec::new();
+        let mut left = bytes;
+        while left > 0 {
+            let chunk = self.chunk(left).await.map_err(|error| cut_short(&error))?;
+            left -= chunk.len() as u64;
+            read.extend(chunk);
+        }
+        Ok(read)
+    }
+
+    /// Reads the next chunk of something of which so much is left.
+    async fn chunk(&mut self, left: u64) -> Result<Vec<u8>, FrameError> {
+        let until = self.until.min(Instant::now() + PROGRESS_TIMEOUT);
+        let read = timeout_at(until, self.reader.read_bytes()).await;
+        let chunk = read.or(Err(FrameError::Slow))??;
+        let chunk = chunk.ok_or(FrameError::Truncated)?;
+        if chunk.len() == chunk_bytes(left) {
+            Ok(chunk)
+        } else {
+            Err(FrameError::TooLong {
+                bytes: chunk.len() as u64,
+                bytes_max: chunk_bytes(left),
+            })
+        }
     }
 }
 
@@ -158,7 +206,7 @@ fn receive(
     history: &History,
     manifest: &Manifest,
     lacked: &[u32],
-    reader: &mut CallReader,
+    inbound: &mut Inbound<'_>,
 ) -> Result<(Landing, BTreeSet<BlobId>), CallFailure> {
     let mut blobs = BTreeSet::new();
     let mut batch = history.blobs().batch();
@@ -169,7 +217,7 @@ fn receive(
             continue;
         };
         let mut file = Incoming {
-            reader,
+            inbound,
             chunk: Vec::new(),
             read: 0,
             left: *size,
@@ -213,20 +261,20 @@ fn cut_short(error: &FrameError) -> CallFailure {
 }
 
 /// One file on its way, read by whoever keeps it.
-struct Incoming<'a> {
-    reader: &'a mut CallReader,
+struct Incoming<'a, 'i> {
+    inbound: &'a mut Inbound<'i>,
     chunk: Vec<u8>,
     read: usize,
     left: u64,
 }
 
-impl Read for Incoming<'_> {
+impl Read for Incoming<'_, '_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.read == self.chunk.len() {
             if self.left == 0 {
                 return Ok(0);
             }
-            let next = Handle::current().block_on(chunk(self.reader, self.left));
+            let next = Handle::current().block_on(self.inbound.chunk(self.left));
             self.chunk = next.map_err(io::Error::other)?;
             self.left -= self.chunk.len() as u64;
             self.read = 0;

@@ -15,6 +15,7 @@ use codevol_protocol::release::{Origin, Seq};
 use codevol_protocol::role::Role;
 use codevol_protocol::rollout::Intent;
 use codevol_store::landing::Landing;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::block_in_place;
 
 use super::append::Draft;
@@ -44,6 +45,8 @@ pub struct Delivered {
     pub landing_blobs: BTreeSet<BlobId>,
     /// What the caller may do.
     pub role: Role,
+    /// Kept until it is published: few may be in memory at once.
+    pub turn: Option<OwnedSemaphorePermit>,
 }
 
 /// A release that may come of it.
@@ -110,6 +113,9 @@ impl PublisherTask {
                 .base
                 .ok_or_else(|| refused("empty", "the tree is empty"))?;
             let message = delivered.delivery.push.message;
+            if let Some(writes) = candidate.writes {
+                self.put_back(writes, delivered.landing)?;
+            }
             self.follow(&release, author, message).await?;
             return self.plan_of_release(plan, &release, &candidate.manifest);
         }

@@ -122,7 +122,8 @@ impl PublisherTask {
                 .begin(intent.clone())
                 .map_err(|error| failed(&error.into()))
         })?;
-        if let Err(cause) = block_in_place(|| place(&intent, (&self.history, &self.scanner))) {
+        if let Err(cause) = block_in_place(|| place(&intent.writes, (&self.history, &self.scanner)))
+        {
             // Nothing of it is in the tree, or the watcher publishes what is.
             block_in_place(|| self.intents.end()).map_err(|error| failed(&error.into()))?;
             return Err(not_written(&cause));
@@ -131,6 +132,17 @@ impl PublisherTask {
         let release = published.map_err(|error| failed(&error))?;
         block_in_place(|| self.intents.end()).map_err(|error| failed(&error.into()))?;
         Ok(release)
+    }
+
+    /// Writes to the tree what is released already: after a rollback it may hold something else there.
+    /// Nothing is published by it, and nothing is to be completed: a file is in its place, or is not.
+    pub(super) fn put_back(&self, writes: Vec<Write>, landing: Landing) -> Result<(), CallFailure> {
+        block_in_place(|| {
+            let committed = landing.commit(None).map_err(BlobError::from);
+            let _created = committed.map_err(|error| failed(&error.into()))?;
+            let placed = place(&writes, (&self.history, &self.scanner));
+            placed.map_err(|cause| not_written(&cause))
+        })
     }
 
     /// Does what an earlier process, or an earlier try, began and did not live to end.
@@ -154,7 +166,9 @@ impl PublisherTask {
                     .event(),
             );
         } else {
-            if let Err(cause) = block_in_place(|| place(&intent, (&self.history, &self.scanner))) {
+            if let Err(cause) =
+                block_in_place(|| place(&intent.writes, (&self.history, &self.scanner)))
+            {
                 // It is published all the same; the tree's own file follows with the next look.
                 warn!(%volume, %release, error = %Chain(&cause), "a hot-fix is not written to the tree");
             }
@@ -211,11 +225,11 @@ fn is_whole(intent: &WriteIntent, history: &History) -> Result<bool, PublishErro
 
 /// Puts each file in its place that is not there yet. All are written before the first one is placed.
 pub(super) fn place(
-    intent: &WriteIntent,
+    writes: &[Write],
     (history, scanner): (&History, &Scanner),
 ) -> Result<(), PublishError> {
     let mut written = Vec::new();
-    for write in &intent.writes {
+    for write in writes {
         let Entry::File {
             blob, executable, ..
         } = write.entry

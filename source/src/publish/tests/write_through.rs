@@ -27,7 +27,11 @@ fn file(bytes: &[u8]) -> Entry {
 impl Bench {
     /// A hot-fix of one file, as it was received.
     fn fix(&self, path: &str, force: bool) -> Delivered {
-        let entries = vec![(path.parse().unwrap(), file(FIXED))];
+        self.fix_to(FIXED, path, force)
+    }
+
+    fn fix_to(&self, bytes: &[u8], path: &str, force: bool) -> Delivered {
+        let entries = vec![(path.parse().unwrap(), file(bytes))];
         Delivered {
             delivery: Delivery {
                 push: Push {
@@ -51,6 +55,7 @@ impl Bench {
             landing: self.received(),
             landing_blobs: [BlobId::of(FIXED)].into(),
             role: Role::Operator,
+            turn: None,
         }
     }
 
@@ -151,7 +156,7 @@ impl Bench {
             save(&left, &FIXED[..2]);
         }
         if lived >= Lived::Placed {
-            place(&intent, (&self.history, &self.task.scanner)).unwrap();
+            place(&intent.writes, (&self.history, &self.task.scanner)).unwrap();
         }
         if lived >= Lived::Appended {
             self.task.publish_intent(&intent).await.unwrap();
@@ -242,6 +247,17 @@ async fn a_hot_fix_whose_files_are_gone_is_given_up() {
     bench.history.blobs().remove(BlobId::of(FIXED)).unwrap();
     bench.task.complete_intent().await.unwrap();
     assert!(bench.task.intents.pending().unwrap().is_none());
+    bench.looks(&watcher).await;
+    assert_eq!((bench.records(), &*bench.stands()), (1, "one"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_released_already_is_put_back_into_the_tree() {
+    let (mut bench, watcher) = Bench::begin(inotify()).await;
+    bench.save("edited");
+    let fix = bench.fix_to(b"one", "defs.py", true);
+    let plan = bench.deliver(fix, &watcher).await.unwrap();
+    assert!(plan.unchanged);
     bench.looks(&watcher).await;
     assert_eq!((bench.records(), &*bench.stands()), (1, "one"));
 }
