@@ -14,7 +14,7 @@ use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::config::{Config, Loaded, Role};
-use crate::error::CommandError;
+use crate::error::{CommandError, in_words};
 use crate::exit::ExitStatus;
 use crate::remote::{self, Remote};
 
@@ -287,7 +287,11 @@ impl From<CallFailure> for CommandError {
             exit,
             kind: String::from(failure.kind).into(),
             message: failure.message.into(),
-            causes: failure.causes.into_iter().map(String::from).collect(),
+            causes: failure
+                .causes
+                .iter()
+                .map(|cause| in_words(cause.as_str()))
+                .collect(),
             hint: failure.hint.map(String::from),
             details: None,
         }

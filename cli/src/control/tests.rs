@@ -41,11 +41,11 @@ fn each_sort_of_failure_has_its_exit_status() {
     ];
     for (sort, exit) in sorts {
         let mut failure = CallFailure::new(sort, "kind", "message").hint("hint");
-        failure.causes.push(Text::cut("cause"));
+        failure.causes.push(Text::cut("Cause (os error 13)"));
         let error = CommandError::from(failure);
         assert_eq!(error.exit.code(), exit);
         assert_eq!((&*error.kind, &*error.message), ("kind", "message"));
-        assert_eq!(error.causes, ["cause"]);
+        assert_eq!(error.causes, ["cause"], "no bare number");
         assert_eq!(error.hint.as_deref(), Some("hint"));
     }
 }

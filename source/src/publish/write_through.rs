@@ -277,11 +277,15 @@ fn not_written(cause: &PublishError) -> CallFailure {
         cause => {
             error!(error = %Chain(cause), "a hot-fix cannot be written to the tree");
             let message = "the source cannot write to its tree: nothing was published";
-            CallFailure::new(FailureSort::Configuration, "tree", message)
-                .caused_by(cause)
-                .hint(
-                    "let the user that runs the source write there, or save the file on that host",
-                )
+            let failure = CallFailure::new(FailureSort::Configuration, "tree", message);
+            let failure = match cause {
+                // It was no scan that failed.
+                PublishError::Scan(cause) => failure.caused_by(cause),
+                cause => failure.caused_by(cause),
+            };
+            failure.hint(
+                "let the user that runs the source write there, or save the file on that host",
+            )
         }
     }
 }

@@ -27,11 +27,7 @@ fn file(bytes: &[u8]) -> Entry {
 impl Bench {
     /// A hot-fix of one file, as it was received.
     fn fix(&self, path: &str, force: bool) -> Delivered {
-        self.fix_to(FIXED, path, force)
-    }
-
-    fn fix_to(&self, bytes: &[u8], path: &str, force: bool) -> Delivered {
-        let entries = vec![(path.parse().unwrap(), file(bytes))];
+        let entries = vec![(path.parse().unwrap(), file(FIXED))];
         Delivered {
             delivery: Delivery {
                 push: Push {
@@ -255,9 +251,12 @@ async fn a_hot_fix_whose_files_are_gone_is_given_up() {
 async fn what_is_released_already_is_put_back_into_the_tree() {
     let (mut bench, watcher) = Bench::begin(inotify()).await;
     bench.save("edited");
-    let fix = bench.fix_to(b"one", "defs.py", true);
-    let plan = bench.deliver(fix, &watcher).await.unwrap();
-    assert!(plan.unchanged);
+    let writes = vec![Write {
+        path: "defs.py".parse().unwrap(),
+        entry: file(b"one"),
+        before: Some(file(b"edited")),
+    }];
+    bench.task.put_back(writes, Landing::default()).unwrap();
     bench.looks(&watcher).await;
     assert_eq!((bench.records(), &*bench.stands()), (1, "one"));
 }
