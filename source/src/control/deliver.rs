@@ -160,10 +160,9 @@ impl Inbound<'_> {
         if chunk.len() == chunk_bytes(left) {
             Ok(chunk)
         } else {
-            Err(FrameError::TooLong {
-                bytes: chunk.len() as u64,
-                bytes_max: chunk_bytes(left),
-            })
+            let (came, due) = (chunk.len(), chunk_bytes(left));
+            let why = format!("a chunk of {came} bytes came where one of {due} was due");
+            Err(FrameError::Io(io::Error::other(why)))
         }
     }
 }

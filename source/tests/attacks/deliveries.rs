@@ -149,6 +149,11 @@ async fn what_is_not_as_announced_is_not_published() {
     writer.write_bytes(&[1; 10]).await.unwrap();
     let failure = refused(&mut reader, "a short chunk").await;
     assert_eq!(failure.kind.as_str(), "delivery", "{failure:?}");
+    let why = failure
+        .causes
+        .iter()
+        .any(|why| why.as_str().contains("10 bytes"));
+    assert!(why, "it was waited for: {failure:?}");
 
     // Other bytes than their hash, and more of them than their size.
     let tree = tree(&[("defs.py", b"mine"), ("kept.py", b"kept")]);
