@@ -2,7 +2,7 @@
 //! their receivers; dials again when it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use codevol_protocol::chain::Chain;
@@ -11,6 +11,7 @@ use codevol_protocol::message::{
     AgentHello, FromAgent, FromSource, HOLD_MINOR, MINOR, PushHead, SourceHello,
 };
 use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::release::Seq;
 use codevol_protocol::session::AgentSession;
 use codevol_protocol::status::LinkState;
 use codevol_protocol::trust::Trust;
@@ -414,6 +415,7 @@ impl LinkTask {
             // A push that is not wanted any more ends with its stream.
             FromSource::Cancel { .. } => return Ok(None),
             FromSource::Ping { nonce } => return Ok(Some(FromAgent::Pong { nonce })),
+            FromSource::Records { volume, above } => return Ok(self.records(volume, above)),
             FromSource::Rotating { key, refused } => {
                 let identity = &mut self.identity;
                 return if self.rotation.answered(key, refused.as_ref(), identity) {
@@ -446,6 +448,16 @@ impl LinkTask {
         sent.or(Err(LinkError::Busy(ANSWER_TIMEOUT)))?
             .map_err(|_closed| LinkError::Stopping)?;
         Ok(None)
+    }
+
+    /// Hands out what a source that was restored from a backup has lost.
+    fn records(&self, volume: VolumeName, above: Seq) -> Option<FromAgent> {
+        let root = &self.volumes.get(&volume)?.receiver.root;
+        let records = tokio::task::block_in_place(|| {
+            let root = root.lock().unwrap_or_else(PoisonError::into_inner);
+            root.records_above(above)
+        });
+        Some(FromAgent::Records { volume, records })
     }
 
     /// Hands an order to the task that looks for drift. One that it does not take is asked for again,

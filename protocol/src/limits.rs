@@ -18,6 +18,8 @@ pub const FILE_BYTES_MAX: u64 = 16 << 30;
 pub const RELEASE_BYTES_MAX: u64 = 64 << 30;
 /// Largest frame on a control stream or a control socket, in bytes.
 pub const CONTROL_FRAME_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of release records that an agent hands out at once.
+pub const RECORDS_BYTES_MAX: usize = 512 << 10;
 /// Longest part of a file that a caller sends at once, in bytes.
 pub const CHUNK_BYTES: usize = 512 << 10;
 /// Most files that one [`crate::call::delivery::Lacks`] names.

@@ -31,6 +31,8 @@ pub const ROLES_MINOR: u16 = 2;
 pub const DEPENDENCIES_MINOR: u16 = 2;
 /// From this minor version on a source takes [`FromAgent::Rotate`].
 pub const ROTATE_MINOR: u16 = 2;
+/// From this minor version on an agent answers [`FromSource::Records`].
+pub const RECORDS_MINOR: u16 = 2;
 
 /// From this minor version on an agent says whether it is held, right after its `Hello`, and can be told.
 pub const HOLD_MINOR: u16 = 2;
@@ -125,6 +127,13 @@ pub enum FromAgent {
         /// The other key.
         key: PublicKey,
     },
+    /// The answer to [`FromSource::Records`]. From minor 2 on.
+    Records {
+        /// The volume.
+        volume: VolumeName,
+        /// Oldest first; where that would be too much, the newest.
+        records: Vec<SignedRelease>,
+    },
 }
 
 impl FromAgent {
@@ -140,6 +149,7 @@ impl FromAgent {
             Self::Environments { .. } | Self::Dependencies { .. } => DEPENDENCIES_MINOR,
             Self::Holds(_) | Self::Hold(_) | Self::HoldAnswer { .. } => HOLD_MINOR,
             Self::Rotate { .. } => ROTATE_MINOR,
+            Self::Records { .. } => RECORDS_MINOR,
             Self::Pong { .. } => PING_MINOR,
             Self::Drift(_) | Self::Looked { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
@@ -221,6 +231,13 @@ pub enum FromSource {
         /// Why it is not taken; nothing where it is: it may be dialled by from now on.
         refused: Option<Text>,
     },
+    /// Hand out the records of what you hold: the source knows less than you. From minor 2 on.
+    Records {
+        /// The volume.
+        volume: VolumeName,
+        /// Only those after this one.
+        above: Seq,
+    },
 }
 
 impl FromSource {
@@ -237,6 +254,7 @@ impl FromSource {
             Self::Ping { .. } => PING_MINOR,
             Self::Hold { .. } => HOLD_MINOR,
             Self::Rotating { .. } => ROTATE_MINOR,
+            Self::Records { .. } => RECORDS_MINOR,
             Self::Verify { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
     }

@@ -130,6 +130,17 @@ pub enum Event {
         /// What it knows of that one.
         standing: Standing,
     },
+    /// The log knows less than the nodes do: it was restored from a backup. What it takes in up to here
+    /// is none of the machine's doing, and nothing of what was under way counts any more.
+    Behind {
+        /// The newest release that a node knows.
+        newest: Seq,
+    },
+    /// This release, which was taken in, is what the fleet runs.
+    TakenIn {
+        /// The release.
+        release: ReleaseId,
+    },
     /// A node's connection ended.
     Offline {
         /// The node.

@@ -154,14 +154,10 @@ fn judge(
         FromAgent::Environments {
             volume,
             environments,
-        } => {
-            in_session(volume)?;
-            dependency::environments_within(environments)
-        }
+        } => in_session(volume).and_then(|()| dependency::environments_within(environments)),
+        // It moves nothing, and may still be about a push of the connection before.
         FromAgent::Dependencies { volume, report } => {
-            in_session(volume)?;
-            // It moves nothing, and may still be about a push of the connection before.
-            dependency::report_within(report)
+            in_session(volume).and_then(|()| dependency::report_within(report))
         }
         FromAgent::Report(report) => {
             in_session(&report.volume)?;
@@ -174,10 +170,7 @@ fn judge(
             in_session(volume)?;
             at_most("drift", drifted.paths.len(), DRIFT_MAX)
         }
-        FromAgent::Looked { volume, word, .. } => {
-            in_session(volume)?;
-            word.judge()
-        }
+        FromAgent::Looked { volume, word, .. } => in_session(volume).and_then(|()| word.judge()),
         FromAgent::Holds(reports) => {
             at_most("holds", reports.len(), volumes.len())?;
             reports
@@ -186,6 +179,11 @@ fn judge(
         }
         FromAgent::Hold(report) => judge_hold(report, in_session),
         FromAgent::HoldAnswer { volume, .. } => in_session(volume),
+        // Their signatures say whether they are believed.
+        FromAgent::Records { volume, records } => {
+            in_session(volume)?;
+            at_most("records", records.len(), HELD_MAX)
+        }
     }
 }
 
@@ -289,6 +287,7 @@ impl AgentSession {
             | FromSource::Live { volume, .. }
             | FromSource::Verify { volume, .. }
             | FromSource::Hold { volume, .. }
+            | FromSource::Records { volume, .. }
                 if self.greeted =>
             {
                 self.of(volume)
@@ -307,6 +306,7 @@ impl AgentSession {
             | FromSource::Live { .. }
             | FromSource::Verify { .. }
             | FromSource::Hold { .. }
+            | FromSource::Records { .. }
             | FromSource::Rules { .. } => Err(Violation::NotGreeted),
         }
     }

@@ -64,6 +64,8 @@ pub mod action {
     pub const REMOVE: &str = "remove";
     /// A node announced another key, or used it; the outcome says which.
     pub const ROTATE: &str = "rotate";
+    /// A restored source took in the record of a release that a node had.
+    pub const TAKE_IN: &str = "take in";
     /// The source was started: nobody is connected yet.
     pub const START: &str = "start";
     /// What drifts on a node has changed; the outcome says how.

@@ -46,6 +46,9 @@ pub enum Violation {
     /// Something else came in place of whether the node is held, or that came twice.
     #[error("whether the node is held was not said right after hello, and once")]
     HoldsUnsaid,
+    /// Records were asked for and not handed out, or came unasked.
+    #[error("records of releases were not handed out when they were asked for, and only then")]
+    RecordsUnsaid,
     /// A frame does not decode.
     #[error("frame does not decode")]
     Decode(#[from] DecodeError),

@@ -234,7 +234,7 @@ fn start(
         door: desk.door.clone(),
         volumes,
         trust: identity.signed_trust,
-        trust_epoch: identity.trust.epoch,
+        believed: Arc::new(identity.trust),
         build: Text::cut(build),
     };
     info!(%listen, control = %config.control_socket.display(), "source is listening");

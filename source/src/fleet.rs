@@ -2,6 +2,7 @@
 //! what it asks. One task owns the machine; everyone else holds a [`FleetHandle`].
 
 mod act;
+mod behind;
 mod dependencies;
 mod drift;
 mod handle;
@@ -14,8 +15,9 @@ mod status;
 mod task;
 
 pub use drift::Heard;
-pub use handle::{FleetHandle, FleetView, Pinged, SessionCommand, SessionId};
+pub use handle::{FleetHandle, FleetView, Lost, Pinged, SessionCommand, SessionId};
 pub use kept::Kept;
+pub(crate) use kept::{ROLLOUT, ROLLOUT_SCHEMA};
 pub use task::{FleetParts, FleetTask};
 
 #[cfg(test)]

@@ -335,6 +335,26 @@ impl History {
         Ok(release)
     }
 
+    /// Takes in a record that was lost here, durably. Its files are not kept. Says whether it is in the
+    /// log now.
+    ///
+    /// # Errors
+    /// When a newer one is there, or the disk fails.
+    pub fn take_in(&self, signed: &SignedRelease) -> Result<bool, HistoryError> {
+        let mut appender = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        if appender.log.take_in(signed)? != Append::Appended {
+            return Ok(false);
+        }
+        let Some(record) = appender.log.by_id(&signed.id()) else {
+            return Ok(false);
+        };
+        let release = Arc::new(Published::new(record));
+        let published = self.published.write();
+        let mut published = published.unwrap_or_else(PoisonError::into_inner);
+        published.insert(release.seq(), release);
+        Ok(true)
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Seq, Arc<Published>>> {
         self.published
             .read()

@@ -1,6 +1,7 @@
 //! One connection of one agent: judges what it says, hands it to the fleets of its volumes, and
 //! says and sends what they ask for.
 
+mod lost;
 mod ping;
 mod running;
 
@@ -18,7 +19,7 @@ use codevol_protocol::message::{
 };
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::session::SourceSession;
-use codevol_protocol::trust::SignedTrust;
+use codevol_protocol::trust::{SignedTrust, Trust};
 use codevol_protocol::violation::Violation;
 use codevol_transport::{CloseCode, CloseReason, FrameError, Link, LinkReader, LinkWriter};
 use tokio::sync::mpsc;
@@ -49,8 +50,8 @@ pub struct SessionContext {
     pub volumes: Arc<BTreeMap<VolumeName, Volume>>,
     /// What is said first besides hello: the newest trust record.
     pub trust: SignedTrust,
-    /// Its epoch.
-    pub trust_epoch: u64,
+    /// What it says.
+    pub believed: Arc<Trust>,
     /// Our build, for people.
     pub build: Text,
     /// Who belongs to the fleet, and by which keys.
@@ -148,6 +149,8 @@ struct Session {
     link: Link,
     hello: AgentHello,
     holds: Vec<HoldReport>,
+    /// What was said while the log took in what it lacked.
+    early: Vec<FromAgent>,
     judge: SourceSession,
     fleets: BTreeMap<VolumeName, FleetHandle>,
     partial: BTreeMap<VolumeName, Partial>,
@@ -181,7 +184,7 @@ async fn open(
         node: node.clone(),
     };
     writer.write(&FromSource::Hello(greeting)).await?;
-    if hello.trust_epoch < context.trust_epoch {
+    if hello.trust_epoch < context.believed.epoch {
         writer
             .write(&FromSource::Trust(context.trust.clone()))
             .await?;
@@ -191,11 +194,14 @@ async fn open(
     } else {
         Vec::new()
     };
+    let channel = (&mut writer, &mut reader);
+    let early = lost::take_in(context, (&hello, node), channel, &mut judge).await?;
     let session = Session {
         context: context.clone(),
         link: link.clone(),
         hello,
         holds,
+        early,
         judge,
         fleets: BTreeMap::new(),
         partial: BTreeMap::new(),
@@ -233,6 +239,9 @@ impl Session {
         (node, id): (&NodeName, SessionId),
         stop: CancellationToken,
     ) -> Result<(), SessionError> {
+        for message in std::mem::take(&mut self.early) {
+            self.hear(message, (node, id)).await?;
+        }
         loop {
             // Cancel-safe: `read`, `recv` and `join_next` keep what they have when dropped; a
             // write happens behind the select, and is never dropped. What the fleet says goes
@@ -279,6 +288,8 @@ impl Session {
         let volume = match &message {
             FromAgent::Hello(_) => return Ok(()),
             FromAgent::Holds(_) => return Err(Violation::HoldsUnsaid.into()),
+            // It was asked for before the session began.
+            FromAgent::Records { .. } => return Err(Violation::RecordsUnsaid.into()),
             FromAgent::Pong { nonce } => {
                 self.pings.answered(*nonce, self.link.remote_address());
                 return Ok(());

@@ -2,11 +2,14 @@
 //! written under a temporary name, made durable with all that it names, then linked to its seq: a torn one never counts.
 //! Signatures are not its business; that bytes are those once written, and that each record names
 //! the one before it, is.
+//!
+//! A log that was restored from a backup takes in what others have kept. Where not all of it can be
+//! had, a gap is noted before the record that follows: `000042.gap`. Nothing else passes for one.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use codevol_protocol::codec::{self, DecodeError};
@@ -22,13 +25,16 @@ const MODE: u32 = 0o600;
 /// A few texts and fingerprints, each bounded.
 const RECORD_BYTES_MAX: u64 = 16 << 20;
 const CHECKSUM_BYTES: usize = 32;
+const GAP: &str = ".gap";
 
 /// The log of one volume, all of it in memory as well.
 #[derive(Debug)]
 pub struct Log {
     dir: Arc<Dir>,
-    /// The record of seq 1, of seq 2, and so on.
+    /// By seq, rising.
     records: Vec<Record>,
+    /// The seqs before which records are lost.
+    gaps: BTreeSet<Seq>,
     seqs: BTreeMap<ReleaseId, Seq>,
 }
 
@@ -125,18 +131,23 @@ impl Log {
     /// When a record cannot be read, is damaged, or does not follow the one before it.
     pub fn open(dir: &Dir) -> Result<Self, LogError> {
         persist::take_over(dir)?;
-        let mut seqs = Vec::new();
+        let (mut seqs, mut gaps) = (Vec::new(), BTreeSet::new());
         for (file, _) in dir.entries()? {
-            let seq = file.to_str().and_then(|file| file.parse().ok().map(Seq));
-            match seq.filter(|seq| *name(*seq) == *file) {
-                Some(seq) => seqs.push(seq),
-                None => tracing::warn!(file = %file.display(), "not a record of the log"),
+            let text = file.to_str().unwrap_or_default();
+            let digits = text.strip_suffix(GAP).unwrap_or(text);
+            match digits.parse().map(Seq) {
+                Ok(seq) if *name(seq) == *file => seqs.push(seq),
+                Ok(seq) if *gap(seq) == *file => drop(gaps.insert(seq)),
+                Ok(_) | Err(_) => {
+                    tracing::warn!(file = %file.display(), "not a record of the log");
+                }
             }
         }
         seqs.sort_unstable();
         let mut log = Self {
             dir: Arc::new(dir.try_clone()?),
             records: Vec::with_capacity(seqs.len()),
+            gaps,
             seqs: BTreeMap::new(),
         };
         for seq in seqs {
@@ -172,14 +183,12 @@ impl Log {
             return Ok(Next::Held(verdict(held, &record)));
         }
         self.check_next(&record, seq)?;
-        let mut bytes = codec::encode(signed);
-        bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
         landing.set_last(Arrival {
             place: Place::Log,
             dir: self.dir.clone(),
             path: name(seq),
             mode: MODE,
-            content: Content::Bytes(bytes),
+            content: Content::Bytes(bytes_of(signed)),
         });
         Ok(Next::New(Box::new(record)))
     }
@@ -209,11 +218,33 @@ impl Log {
         }
     }
 
+    /// Takes in a record that was lost here and that somebody else has kept; says whether it is new.
+    /// Where it does not follow the newest one, that there is a gap is durable before it is.
+    ///
+    /// # Errors
+    /// When a newer one is there, or the disk fails.
+    pub fn take_in(&mut self, signed: &SignedRelease) -> Result<Append, LogError> {
+        let record = parse(signed.clone(), "taken in")?;
+        let seq = record.release.seq;
+        if let Some(held) = self.get(seq) {
+            return Ok(verdict(held, &record));
+        }
+        if let Err(error) = self.check_next(&record, seq) {
+            if self.newest().is_some_and(|newest| newest.release.seq > seq) {
+                return Err(error);
+            }
+            persist::write(&self.dir, &gap(seq), MODE, b"")?;
+            self.gaps.insert(seq);
+        }
+        let landed = persist::create(&self.dir, &name(seq), MODE, &bytes_of(signed))?;
+        self.append(Next::New(Box::new(record)), landed)
+    }
+
     /// Returns the record of a seq.
     #[must_use]
     pub fn get(&self, seq: Seq) -> Option<&Record> {
-        let index = usize::try_from(seq.0.checked_sub(1)?).ok()?;
-        self.records.get(index)
+        let found = self.records.binary_search_by_key(&seq, |r| r.release.seq);
+        self.records.get(found.ok()?)
     }
 
     /// Returns the record of an id.
@@ -266,10 +297,10 @@ impl Log {
     fn check_next(&self, record: &Record, seq: Seq) -> Result<(), LogError> {
         let newest = self.newest();
         let last = newest.map_or(Seq(0), |newest| newest.release.seq);
-        let follows = record.release.seq == seq
-            && seq.0 == last.0 + 1
-            && record.release.parent == newest.map(|newest| newest.id);
-        if follows {
+        let is_next =
+            seq.0 == last.0 + 1 && record.release.parent == newest.map(|newest| newest.id);
+        let is_behind_gap = seq > last && self.gaps.contains(&seq);
+        if record.release.seq == seq && (is_next || is_behind_gap) {
             Ok(())
         } else {
             Err(LogError::Chain {
@@ -314,6 +345,17 @@ fn verdict(held: &Record, record: &Record) -> Append {
     }
 }
 
+/// Returns what is written for a record.
+fn bytes_of(signed: &SignedRelease) -> Vec<u8> {
+    let mut bytes = codec::encode(signed);
+    bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+    bytes
+}
+
 fn name(seq: Seq) -> String {
     format!("{:06}", seq.0)
+}
+
+fn gap(seq: Seq) -> String {
+    format!("{}{GAP}", name(seq))
 }

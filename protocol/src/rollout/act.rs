@@ -8,6 +8,7 @@ use crate::hold::Hold;
 use crate::id::ReleaseId;
 use crate::limits::HELD_MAX;
 use crate::name::NodeName;
+use crate::release::Seq;
 
 impl Machine {
     pub(super) fn apply(&mut self, event: Event, now: Instant) {
@@ -22,6 +23,8 @@ impl Machine {
                     self.published(release, intent);
                 }
             }
+            Event::Behind { newest } => self.behind(newest),
+            Event::TakenIn { release } => self.go_live(release),
             Event::Enrolled { node } => {
                 let joining = Node {
                     joining: true,
@@ -115,6 +118,8 @@ impl Machine {
             }
             Event::Returned { node, from, to } => self.returned(&node, (from, to), verify_until),
             Event::Published { .. }
+            | Event::Behind { .. }
+            | Event::TakenIn { .. }
             | Event::Enrolled { .. }
             | Event::Online { .. }
             | Event::Offline { .. }
@@ -175,6 +180,12 @@ impl Machine {
             Intent::Wanted => true,
         };
         self.enqueue(Waiting { release, wanted });
+    }
+
+    fn behind(&mut self, newest: Seq) {
+        self.kept.seen = self.kept.seen.max(newest);
+        self.kept.waiting.clear();
+        self.give_up();
     }
 
     /// Only the newest waits; while frozen, the newest of each kind.

@@ -129,6 +129,11 @@ impl Machine {
         away.map(|(name, _)| name)
     }
 
+    /// Ends the rollout that runs, if one does: nothing of it counts any more.
+    pub(super) fn give_up(&mut self) {
+        self.end(Lives::Not { broken_on: None });
+    }
+
     fn end(&mut self, lives: Lives) {
         let Some(rollout) = self.kept.rollout.take() else {
             return;
@@ -158,7 +163,7 @@ impl Machine {
         }));
     }
 
-    fn go_live(&mut self, release: ReleaseId) {
+    pub(super) fn go_live(&mut self, release: ReleaseId) {
         let good = |node: &Node| node.runs(release) && node.is_good();
         let good = self.nodes.values().any(good);
         self.kept.lived.retain(|lived| lived.release != release);

@@ -15,14 +15,12 @@ use tokio_util::task::TaskTracker;
 use super::StartError;
 use crate::config::VolumeConfig;
 use crate::encode::Deltas;
-use crate::fleet::{FleetParts, FleetTask};
+use crate::fleet::{FleetParts, FleetTask, ROLLOUT, ROLLOUT_SCHEMA};
 use crate::history::History;
 use crate::metrics::{Phases, VolumeMetrics};
 use crate::publish::{PublisherParts, PublisherTask, Signer};
 use crate::volume::Volume;
 
-const ROLLOUT: &str = "rollout";
-const ROLLOUT_SCHEMA: &str = "codevol.rollout/1";
 const SCAN_CACHE: &str = "scan-cache";
 
 /// What opening a volume needs.

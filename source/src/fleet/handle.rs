@@ -9,6 +9,7 @@ use codevol_protocol::hold::{HoldAnswer, HoldOrder, HoldReport};
 use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::message::{FromAgent, VolumeHello};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
+use codevol_protocol::release::{Seq, SignedRelease};
 use codevol_protocol::rollout::{Frozen, Intent};
 use codevol_protocol::status::{Outcome, VolumeStatus};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -132,6 +133,22 @@ pub(super) enum Input {
         order: HoldOrder,
         reply: oneshot::Sender<HoldAnswer>,
     },
+    Behind {
+        node: NodeName,
+        lost: Lost,
+        done: oneshot::Sender<()>,
+    },
+}
+
+/// What the log of a restored source lacks, and a node knows. All of it was verified.
+#[derive(Debug)]
+pub struct Lost {
+    /// The newest release that the node knows.
+    pub newest: Seq,
+    /// The records that it has, oldest first.
+    pub records: Vec<SignedRelease>,
+    /// The release that it runs.
+    pub active: Option<ReleaseId>,
 }
 
 impl Input {
@@ -144,6 +161,7 @@ impl Input {
             | Self::Ping { .. }
             | Self::Order { .. } => false,
             Self::Published { .. }
+            | Self::Behind { .. }
             | Self::Online { .. }
             | Self::Heard { .. }
             | Self::Offline { .. }
@@ -225,6 +243,12 @@ impl FleetHandle {
             outbox,
         })
         .await;
+    }
+
+    /// Has the log take in what it lacks and a node knows, before that node is led; nothing where the
+    /// daemon is stopping.
+    pub async fn behind(&self, node: NodeName, lost: Lost) -> Option<()> {
+        self.ask(|done| Input::Behind { node, lost, done }).await
     }
 
     /// Hands on what a node said.

@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bus::now;
 
+/// Where in a volume's folder it is kept.
+pub(crate) const ROLLOUT: &str = "rollout";
+pub(crate) const ROLLOUT_SCHEMA: &str = "codevol.rollout/1";
+
 /// The state of a volume's fleet, as it is kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {

@@ -33,6 +33,7 @@ impl FleetTask {
             FromAgent::Hello(_)
             | FromAgent::Pong { .. }
             | FromAgent::Rotate { .. }
+            | FromAgent::Records { .. }
             | FromAgent::Holds(_) => {}
             FromAgent::Hold(report) => self.held_or_not(node, report),
             FromAgent::HoldAnswer { ask, answer, .. } => self.ordered(node, ask, answer),

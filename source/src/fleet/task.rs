@@ -12,9 +12,9 @@ use std::time::Instant;
 use codevol_protocol::hold::HoldReport;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::message::VolumeHello;
-use codevol_protocol::name::{NodeName, VolumeName};
+use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::{Origin, Seq};
-use codevol_protocol::rollout::{Event, Intent, Machine, Policy};
+use codevol_protocol::rollout::{Event, Frozen, Intent, Machine, Policy};
 use codevol_protocol::status::EventKind;
 use codevol_protocol::story::action;
 use codevol_store::recorder::Recorder;
@@ -235,16 +235,15 @@ impl FleetTask {
                 self.machine.handle(Event::Removed { node }, Instant::now());
             }
             Input::Freeze { frozen, done } => {
-                let line = Line::new(action::FREEZE).volume(&self.volume);
-                let line = line.actor(&frozen.by).detail(frozen.why.as_str());
-                self.journal.record(line.event());
-                self.machine.handle(Event::Freeze(frozen), Instant::now());
+                self.freeze(frozen);
                 return Some(done);
             }
             Input::Thaw { by, why, done } => {
-                let line = Line::new(action::THAW).volume(&self.volume).actor(&by);
-                self.journal.record(line.why(&why).event());
-                self.machine.handle(Event::Thaw, Instant::now());
+                self.thaw(&by, &why);
+                return Some(done);
+            }
+            Input::Behind { node, lost, done } => {
+                self.behind(&node, lost).await;
                 return Some(done);
             }
             Input::Retry { release, by, done } => {
@@ -264,6 +263,19 @@ impl FleetTask {
             Input::Settled { release, reply } => drop(reply.send(self.settled(release))),
         }
         None
+    }
+
+    pub(super) fn freeze(&mut self, frozen: Frozen) {
+        let line = Line::new(action::FREEZE).volume(&self.volume);
+        let line = line.actor(&frozen.by).detail(frozen.why.as_str());
+        self.journal.record(line.event());
+        self.machine.handle(Event::Freeze(frozen), Instant::now());
+    }
+
+    fn thaw(&mut self, by: &Text, why: &Text) {
+        let line = Line::new(action::THAW).volume(&self.volume).actor(by);
+        self.journal.record(line.why(why).event());
+        self.machine.handle(Event::Thaw, Instant::now());
     }
 
     fn is_current(&self, node: &NodeName, session: SessionId) -> bool {

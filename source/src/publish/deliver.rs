@@ -141,7 +141,11 @@ impl PublisherTask {
         } else {
             self.base(!delivery.whole)
         };
-        let base_manifest = self.manifest_of(base.as_ref());
+        let base_manifest = if delivery.whole {
+            self.kept_manifest_of(base.as_ref())
+        } else {
+            self.manifest_of(base.as_ref())
+        };
         let base_manifest = base_manifest.map_err(|error| failed(&error))?;
         let writes = if is_through {
             let looked = self.look_when_quiet(watcher).await;

@@ -38,7 +38,7 @@ impl PublisherTask {
     ) -> Result<Arc<Published>, PublishError> {
         let began = Instant::now();
         let head = self.history.head();
-        let known = self.manifest_of(head.as_ref())?;
+        let known = self.kept_manifest_of(head.as_ref())?;
         let manifest = Arc::new(scan.manifest);
         let draft = Draft {
             manifest: manifest.clone(),

@@ -117,9 +117,12 @@ impl PublisherTask {
         let mut seen = looked.map_err(|error| failed(&error))?;
         let hot_fix = !push.paths.is_empty();
         let base = self.base(hot_fix);
-        let base_manifest = self
-            .manifest_of(base.as_ref())
-            .map_err(|error| failed(&error))?;
+        let base_manifest = if hot_fix {
+            self.manifest_of(base.as_ref())
+        } else {
+            self.kept_manifest_of(base.as_ref())
+        };
+        let base_manifest = base_manifest.map_err(|error| failed(&error))?;
         if hot_fix {
             let overlaid = overlay(base_manifest.as_deref(), &seen.scan.manifest, &push.paths)?;
             seen.scan.manifest = overlaid;
@@ -187,7 +190,7 @@ impl PublisherTask {
     ) -> Result<PushPlan, CallFailure> {
         let parent = release.release().parent;
         let parent = parent.and_then(|parent| self.history.by_id(parent));
-        let before = self.manifest_of(parent.as_ref());
+        let before = self.kept_manifest_of(parent.as_ref());
         let before = before.map_err(|error| failed(&error))?;
         plan.base = parent.map(|parent| parent.seq());
         (plan.changes, plan.changes_more) = changes(before.as_deref(), tree);

@@ -35,7 +35,7 @@ impl PublisherTask {
             .map_or_else(|| "nothing".to_owned(), |live| live.seq().to_string());
         let why = Text::cut(format!("rolled back from {from} to {}", target.seq()));
         let live_manifest = self
-            .manifest_of(live.as_ref())
+            .kept_manifest_of(live.as_ref())
             .map_err(|error| failed(&error))?;
         let (changes, changes_more) = changes(live_manifest.as_deref(), &manifest);
         let record = target.release();

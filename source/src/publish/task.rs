@@ -254,6 +254,18 @@ impl PublisherTask {
         Ok(manifest.transpose()?)
     }
 
+    /// The same for whole trees: nothing, too, where the release's files are not kept, as of one that a
+    /// restored source took in from an agent.
+    pub(super) fn kept_manifest_of(
+        &self,
+        release: Option<&Arc<Published>>,
+    ) -> Result<Option<Arc<Manifest>>, PublishError> {
+        match self.manifest_of(release) {
+            Err(PublishError::History(error)) if error.is_not_found() => Ok(None),
+            manifest => manifest,
+        }
+    }
+
     pub(super) fn line(&self, action: &'static str) -> Line {
         Line::new(action).volume(&self.config.name)
     }

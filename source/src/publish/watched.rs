@@ -144,7 +144,7 @@ impl PublisherTask {
         burst: Option<Burst>,
     ) -> Result<(), PublishError> {
         let head = self.history.head();
-        let head_manifest = self.manifest_of(head.as_ref())?;
+        let head_manifest = self.kept_manifest_of(head.as_ref())?;
         if head_manifest.as_deref() == Some(&seen.scan.manifest) {
             self.blocked = None;
             return Ok(());

@@ -177,3 +177,41 @@ fn a_record_that_is_missing_or_in_the_place_of_another_is_noticed() {
     let error = reopen(&temp).unwrap_err();
     assert_eq!(error.to_string(), "record `000002` does not follow r1");
 }
+
+#[test]
+fn what_others_have_kept_is_taken_in_and_a_gap_is_noted() {
+    let (temp, mut log) = filled(2);
+    let third = next(&log, "m");
+    let stranger = ReleaseId::of(b"what came between");
+    let sixth = signed(6, Some(stranger), "m");
+    let seventh = signed(7, Some(sixth.id()), "m");
+    for record in [&third, &sixth, &seventh, &sixth] {
+        assert_eq!(log.take_in(record).unwrap(), Append::Appended);
+    }
+    assert_eq!(
+        log.take_in(&signed(6, Some(stranger), "other")).unwrap(),
+        Append::Lost
+    );
+    assert!(log.take_in(&signed(5, Some(stranger), "too late")).is_err());
+    let mut log = reopen(&temp).unwrap();
+    let seqs: Vec<u64> = log.iter().map(|r| r.release.seq.0).collect();
+    assert_eq!(seqs, [1, 2, 3, 6, 7]);
+    assert_eq!(log.get(Seq(6)).unwrap().id, sixth.id());
+    assert!(log.get(Seq(5)).is_none());
+    let eighth = next(&log, "m");
+    assert_eq!(append(&mut log, &eighth).unwrap(), Append::Appended);
+    // Only what was noted is a gap.
+    let missing = temp.path().join("000007");
+    std::fs::remove_file(missing).unwrap();
+    assert!(matches!(reopen(&temp), Err(LogError::Chain { .. })));
+}
+
+#[test]
+fn a_gap_that_was_noted_before_its_record_came_harms_nothing() {
+    let (temp, mut log) = filled(2);
+    std::fs::File::create(temp.path().join("000006.gap")).unwrap();
+    let third = next(&log, "m");
+    assert_eq!(append(&mut log, &third).unwrap(), Append::Appended);
+    let log = reopen(&temp).unwrap();
+    assert_eq!(log.iter().len(), 3);
+}

@@ -83,6 +83,8 @@ impl Books {
                 standing,
                 ..
             } => self.hear_online(node, *active, *standing, now),
+            // No source of these histories was restored.
+            Event::Behind { .. } | Event::TakenIn { .. } => {}
             Event::Offline { node } => {
                 let heard = self.heard.entry(node.clone()).or_default();
                 heard.online = false;
