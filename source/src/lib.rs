@@ -25,6 +25,7 @@ mod lines;
 pub mod metrics;
 pub mod publish;
 pub mod push;
+pub mod restore;
 pub mod roster;
 pub mod rules;
 pub mod scan;

@@ -25,6 +25,7 @@ mod partition;
 mod publishing;
 mod recovery;
 mod reloading;
+mod restoring;
 mod rollout;
 mod rotating;
 mod sealing;

@@ -1,4 +1,7 @@
-//! `codevol init`: makes a source host: its configuration, its keys, its state directory.
+//! `codevol init`: makes a source host: its configuration, its keys, its state directory; or makes one
+//! of what was put back from a backup.
+
+mod restore;
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -35,6 +38,10 @@ pub struct InitArgs {
     /// state folder]
     #[arg(long, value_name = "FILE")]
     pub operator_key: Option<PathBuf>,
+    /// Use a state folder that was put back from a backup: nothing is published before the servers were
+    /// heard, which may know newer releases
+    #[arg(long, conflicts_with = "operator_key")]
+    pub restore: bool,
 }
 
 #[derive(Serialize)]
@@ -53,6 +60,9 @@ struct Initialised<'a> {
 /// Something is there already, the folders lie inside each other, or a file cannot be written.
 pub fn run(args: &InitArgs, context: &Context) -> Result<ExitStatus, CommandError> {
     let file = config::file_to_write(context.config.as_deref());
+    if args.restore && file.exists() {
+        return restore::with_file(args, &file, context);
+    }
     refuse_existing(&file)?;
     let tree = args.dir.canonicalize().map_err(|error| {
         CommandError::environment(format!(
@@ -78,6 +88,11 @@ pub fn run(args: &InitArgs, context: &Context) -> Result<ExitStatus, CommandErro
             CommandError::environment(format!("`{key}` lies in the tree `{tree}`"))
                 .hint("a key in the tree may travel to every server: keep it elsewhere"),
         );
+    }
+    if args.restore {
+        let restored = restore::freeze(&source)?;
+        write_new(&file, &text)?;
+        return restore::report(&file, &restored, context);
     }
     make_state(&source.state_dir)?;
     let created = match &operator {
