@@ -123,6 +123,10 @@ async fn a_report_that_cannot_be_closes_that_one_connection() {
     };
     let elsewhere_held = FromAgent::Hold(report_of("lake", String::new()));
     let for_ever = FromAgent::Hold(report_of("pipes", "x".repeat(HOLD_TEXT_BYTES_MAX + 1)));
+    let unasked = FromAgent::Records {
+        volume: volume.clone(),
+        records: Vec::new(),
+    };
     let held = FromAgent::Held {
         volume: volume.clone(),
         added: vec![nowhere],
@@ -141,6 +145,7 @@ async fn a_report_that_cannot_be_closes_that_one_connection() {
         ("whether it is held, twice", FromAgent::Holds(Vec::new())),
         ("another volume's hold", elsewhere_held),
         ("a reason without end", for_ever),
+        ("records that nobody asked for", unasked),
     ];
     for (done, (what, message)) in (1..).zip(cases) {
         let mut bad = Member::connect(host.at, &host.source_key, &key(BAD), Vec::new()).await;
