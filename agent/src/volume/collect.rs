@@ -67,14 +67,17 @@ impl Root {
         Ok(collected)
     }
 
-    /// Returns what [`Root::collect`] would remove, if nobody uses it.
+    /// Returns what [`Root::collect`] would remove, if nobody uses it, oldest first.
     #[must_use]
     pub fn collectable(&self, wanted: &BTreeSet<ReleaseId>, now: UnixMillis) -> Vec<Arc<Held>> {
         let kept = self.kept(wanted, now);
         let all = self.held.values();
-        all.filter(|held| !kept.contains(&held.id()))
+        let mut surplus: Vec<_> = all
+            .filter(|held| !kept.contains(&held.id()))
             .cloned()
-            .collect()
+            .collect();
+        surplus.sort_by_key(|held| held.release().seq);
+        surplus
     }
 
     /// Whether some process says by its lock that it uses a release.

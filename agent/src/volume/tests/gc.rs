@@ -117,8 +117,6 @@ fn what_was_live_until_today_is_kept_however_long_ago_it_was_activated() {
         .iter()
         .map(|held| held.release().seq.0)
         .collect();
-    let mut gone = gone;
-    gone.sort_unstable();
     // Not r1 and r2; r7 to r11 are the newest five.
     assert_eq!(gone, [3, 4, 5, 6]);
 }
