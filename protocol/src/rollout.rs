@@ -239,7 +239,7 @@ pub enum Command {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
     /// Make this durable before any later output is carried out.
-    Save(Saved),
+    Save(Box<Saved>),
     /// Ask a node.
     Ask {
         /// The node.
@@ -387,7 +387,8 @@ impl Machine {
         self.ask(now);
         if self.kept != self.written {
             self.written = self.kept.clone();
-            self.outputs.push_back(Output::Save(self.kept.clone()));
+            self.outputs
+                .push_back(Output::Save(Box::new(self.kept.clone())));
         }
         self.outputs.extend(self.decided.drain(..));
     }

@@ -103,6 +103,30 @@ fn a_source_that_was_put_back_without_a_word_leads_nobody_back() {
 }
 
 #[test]
+fn a_node_that_is_held_where_it_is_takes_nobody_there() {
+    let mut fleet = put_back();
+    let held = RELEASES - 3;
+    let back = ["rollback", &format!("r{held}"), "--yes"];
+    fleet.agents[0].run(&back).exits(0);
+    // It is heard first, and alone.
+    fleet.agents[1].process().terminate();
+    fleet.source.start();
+    fleet
+        .source
+        .wait("what the held one knows is taken in", |status| {
+            status.head() == RELEASES && status.live() == held
+        });
+    fleet.agents[1].start();
+    fleet
+        .source
+        .wait("live is what the other one runs", |status| {
+            status.live() == RELEASES && status.state("dag-02") == "live"
+        });
+    assert_eq!(fleet.agents[1].current_seq(), Some(RELEASES));
+    assert_eq!(fleet.agents[0].current_seq(), Some(held));
+}
+
+#[test]
 fn what_is_no_backup_is_not_restored() {
     let fleet = Fleet::without_agents();
     let tree = fleet.source.tree().to_str().unwrap().to_owned();

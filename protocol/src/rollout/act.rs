@@ -54,7 +54,10 @@ impl Machine {
                 self.kept.frozen = Some(frozen);
                 self.hold_back(|rollout| !rollout.target.wanted);
             }
-            Event::Thaw => self.kept.frozen = None,
+            Event::Thaw => {
+                self.kept.frozen = None;
+                self.kept.restored = false;
+            }
             Event::Progress { node } => {
                 let verify_timeout = self.policy.verify_timeout;
                 if let Some(facts) = self.nodes.get_mut(&node) {
@@ -183,6 +186,7 @@ impl Machine {
     }
 
     fn behind(&mut self, newest: Seq) {
+        self.kept.restored = true;
         self.kept.seen = self.kept.seen.max(newest);
         self.kept.waiting.clear();
         self.give_up();

@@ -43,6 +43,10 @@ pub struct Saved {
     /// Which nodes a person holds, as they said last.
     #[serde(default)]
     pub holds: BTreeMap<NodeName, Hold>,
+    /// Whether the log was behind the nodes, and nobody has thawed the volume since: what a node runs
+    /// may be newer than what is known to be live.
+    #[serde(default)]
+    pub restored: bool,
 }
 
 /// A release that is or was live.

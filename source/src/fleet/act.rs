@@ -37,7 +37,7 @@ impl FleetTask {
         for output in pushes.into_iter().chain(others) {
             match output {
                 Output::Save(saved) => {
-                    if !self.save(saved) {
+                    if !self.save(*saved) {
                         return false;
                     }
                 }

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use codevol_protocol::chain::Chain;
+use codevol_protocol::id::ReleaseId;
 use codevol_protocol::name::{NodeName, Text};
 use codevol_protocol::release::Seq;
 use codevol_protocol::rollout::{Event, Frozen};
@@ -41,13 +42,18 @@ impl FleetTask {
             return;
         }
         block_in_place(|| self.take_in(node, &lost));
-        // Live moves on, and never back.
+        self.follow_live(lost.active);
+    }
+
+    /// After a restore the newest release that any node runs is live: the first to be heard may have
+    /// been away, or be held where it is.
+    pub(super) fn follow_live(&mut self, active: Option<ReleaseId>) {
         let seq = |release| self.seq(release);
         let live = self.machine.live().and_then(seq);
-        if let Some(active) = lost.active
-            && seq(active) > live
+        if let Some(release) = active
+            && self.machine.saved().restored
+            && seq(release) > live
         {
-            let release = active;
             self.machine
                 .handle(Event::TakenIn { release }, Instant::now());
         }

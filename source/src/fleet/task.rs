@@ -335,6 +335,7 @@ impl FleetTask {
             thawed: None,
         };
         self.held_or_not(&node, hold.unwrap_or(never_held));
+        self.follow_live(active.map(|active| active.release));
         let event = Event::Online {
             node,
             held: hello.held.clone(),

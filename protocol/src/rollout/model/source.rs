@@ -109,7 +109,7 @@ impl World {
                     let back = matches!(rollout.step, Step::Return { .. });
                     (!back).then_some(rollout.target.release)
                 };
-                let before = std::mem::replace(&mut self.saved, saved);
+                let before = std::mem::replace(&mut self.saved, *saved);
                 let lifted = before.quarantined.iter().map(|q| q.release);
                 let lifted =
                     lifted.filter(|r| !self.saved.quarantined.iter().any(|q| q.release == *r));
