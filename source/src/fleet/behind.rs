@@ -42,6 +42,12 @@ impl FleetTask {
             return;
         }
         block_in_place(|| self.take_in(node, &lost));
+        if self.history.head().is_none_or(|head| head.seq() < newest) {
+            // As bad as a save that failed: going on would lead the node back to what is known here.
+            self.inbox.close();
+            self.failed.cancel();
+            return;
+        }
         self.follow_live(lost.active);
     }
 
