@@ -103,13 +103,8 @@ impl Desk {
     async fn watch(&self, writer: &mut ReplyWriter) -> Result<Reply, CallFailure> {
         let mut following = self.changes.follow();
         loop {
-            if let Some(news) = following.news(self.status().await?) {
-                writer.write(&news).await.map_err(|_gone| stopping())?;
-            }
-            while !following.has_changed().await {
-                let unchanged = writer.write(&Reply::Unchanged).await;
-                unchanged.map_err(|_gone| stopping())?;
-            }
+            let told = following.tell(self.status().await?, writer).await;
+            told.map_err(|_gone| stopping())?;
         }
     }
 
@@ -199,12 +194,13 @@ impl Desk {
             | Call::Watch
             | Call::RollbackNode { .. }
             | Call::ThawNode { .. }
+            | Call::Audit
             | Call::Ping { .. } => Err(CallFailure::new(
                 FailureSort::Usage,
                 "role",
                 "this daemon is an agent; that is asked of the source",
             )
-            .hint("run the command on the source host")),
+            .hint("run it on the source's host, or on an operator's machine")),
         }
     }
 

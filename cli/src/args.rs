@@ -121,7 +121,7 @@ pub enum Command {
     Invite(invite::InviteArgs),
     /// List the members, or take one out
     Node(node::NodeArgs),
-    /// Check this machine's journal, which is chained line by line
+    /// Check a journal, which is chained line by line: this machine's, or else the source's
     Audit(audit::AuditArgs),
     /// Delete what nobody needs any more on this machine
     Gc(gc::GcArgs),

@@ -102,10 +102,19 @@ impl Context {
     /// # Errors
     /// As [`Self::source`].
     pub fn daemon(&self) -> Result<Control, CommandError> {
-        match self.member()? {
-            Some(remote) => Ok(Control::of_member(remote)),
-            None => Control::new(&self.load(None)?),
+        Ok(self.daemon_and_configuration()?.0)
+    }
+
+    /// As [`Self::daemon`], with the configuration that says so, where it is one.
+    ///
+    /// # Errors
+    /// As [`Self::source`].
+    pub fn daemon_and_configuration(&self) -> Result<(Control, Option<Loaded>), CommandError> {
+        if let Some(remote) = self.member()? {
+            return Ok((Control::of_member(remote), None));
         }
+        let loaded = self.load(None)?;
+        Ok((Control::new(&loaded)?, Some(loaded)))
     }
 
     /// Returns how the source is reached, where the environment alone says it.
@@ -185,7 +194,8 @@ fn done(control: &Control, call: &Call, context: &Context) -> Result<ExitStatus,
     Ok(ExitStatus::Done)
 }
 
-/// Makes the runtime that a command runs on.
+/// Makes the runtime that a command or a daemon runs on, with so many threads; else as many as there
+/// are cores.
 ///
 /// # Errors
 /// The system gives no threads.

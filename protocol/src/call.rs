@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use self::delivery::{Delivery, Lacks};
 pub use self::failure::{CallFailure, FailureSort};
 pub use self::release_ref::{InvalidReleaseRef, ReleaseRef};
+use crate::audit::Audit;
 use crate::collection::Collection;
 use crate::diff::TreeDiff;
 use crate::drift::{NodeVerified, Verified, Verifying};
@@ -199,6 +200,8 @@ pub enum Call {
     },
     /// Gives this node another key. Asked of an agent; it answers when the old one is revoked.
     Rotate,
+    /// Whether the source's journal is what it wrote.
+    Audit,
 }
 
 /// A request to publish.
@@ -271,6 +274,8 @@ pub enum Reply {
     Lacks(Lacks),
     /// What came of a node's rollback.
     NodeWentBack(Box<NodeWentBack>),
+    /// What the check of a journal found.
+    Audited(Box<Audit>),
 }
 
 /// What came of a node's rollback.

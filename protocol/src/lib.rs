@@ -2,6 +2,7 @@
 //! and the machines that decide. It does no IO, starts no task and has no clock: `now` is an
 //! argument, and the same inputs always give the same outputs.
 
+pub mod audit;
 pub mod call;
 pub mod chain;
 pub mod codec;

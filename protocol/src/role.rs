@@ -81,6 +81,7 @@ const fn entry(call: &Call) -> (&'static str, &'static [Role]) {
         // It hands out the code.
         Call::Seal { .. } => ("seal", OPERATE),
         Call::Verify { .. } => ("verify", OPERATE),
+        Call::Audit => ("audit verify", OPERATE),
     }
 }
 
@@ -88,10 +89,11 @@ const fn entry(call: &Call) -> (&'static str, &'static [Role]) {
 mod tests {
     use super::*;
     use crate::call::Push;
+    use crate::call::delivery::Delivery;
     use crate::name::Text;
 
-    fn push(thaw: bool) -> Call {
-        Call::Push(Push {
+    fn what(thaw: bool) -> Push {
+        Push {
             volume: None,
             paths: Vec::new(),
             message: Text::default(),
@@ -99,7 +101,23 @@ mod tests {
             thaw,
             yes: false,
             wait: false,
-        })
+        }
+    }
+
+    fn push(thaw: bool) -> Call {
+        Call::Push(what(thaw))
+    }
+
+    fn deliver(thaw: bool, force: bool) -> Call {
+        Call::Deliver(Box::new(Delivery {
+            push: what(thaw),
+            whole: false,
+            force,
+            host: Text::default(),
+            git: None,
+            manifest_bytes: 0,
+            rules_bytes: 0,
+        }))
     }
 
     #[test]
@@ -114,8 +132,16 @@ mod tests {
                 message: Text::default(),
             },
             Call::Health { ready: false },
+            Call::Audit,
+            deliver(true, false),
+            deliver(false, true),
         ];
-        for call in [Call::Status, push(false)] {
+        for call in [
+            Call::Status,
+            Call::Watch,
+            push(false),
+            deliver(false, false),
+        ] {
             assert!(Role::Publisher.permits(&call), "{}", call.name());
         }
         for call in &others {

@@ -1,8 +1,10 @@
 //! What the journal tells: the story of one release, what ran where at a moment. What its lines mean
 //! is the protocol's to say.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use codevol_protocol::audit::Audit;
 use codevol_protocol::call::{CallFailure, FailureSort, LogEntry, ReleaseRef};
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::name::{NodeName, VolumeName};
@@ -18,6 +20,7 @@ use crate::volume::Volume;
 /// The source's journal, to be read beside the thread that writes it.
 #[derive(Debug, Clone)]
 pub struct Chronicle {
+    journal: PathBuf,
     reader: Arc<Reader>,
     recorder: Recorder,
 }
@@ -29,6 +32,7 @@ impl Chronicle {
     /// When its directory cannot be opened.
     pub fn open(state: &StateDir) -> Result<Self, DirError> {
         Ok(Self {
+            journal: state.journal_path(),
             reader: Arc::new(state.journal_reader()?),
             recorder: state.journal().clone(),
         })
@@ -100,6 +104,18 @@ impl Chronicle {
             .hint("`codevol node ls` lists the members")),
             Some(_) | None => Ok(at),
         }
+    }
+
+    /// Checks all that was recorded before the call. Blocks.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn audit(&self) -> Result<Audit, CallFailure> {
+        self.recorder.wait();
+        self.reader.audit(&self.journal).map_err(|error| {
+            CallFailure::new(FailureSort::Failed, "journal", "cannot read the journal")
+                .caused_by(&error)
+        })
     }
 
     /// Hands out each line that was recorded before the call.

@@ -81,6 +81,12 @@ impl StateDir {
         &self.journal
     }
 
+    /// Returns where its journal lies.
+    #[must_use]
+    pub fn journal_path(&self) -> PathBuf {
+        journal_path(&self.path)
+    }
+
     /// Returns the journal to read; what was recorded a moment ago may not be there yet.
     ///
     /// # Errors

@@ -323,6 +323,41 @@ mod tests {
         timeout(CALL_TIMEOUT / 2, tasks.wait()).await.unwrap();
     }
 
+    #[tokio::test]
+    async fn one_caller_too_many_is_turned_away_until_another_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let listener = ControlListener::bind(&path).unwrap();
+        // It is answered for as long as it listens.
+        async fn answer(_: u32, mut caller: Caller) -> Result<(), FrameError> {
+            caller.writer.write(&0_u32).await?;
+            caller.reader.read::<u32>().await.map(drop)
+        }
+        let serving = listener.serve(TaskTracker::new(), CancellationToken::new(), answer);
+        let called = async || {
+            let (mut reader, mut writer) = connect(&path).await.unwrap();
+            // Who is turned away may hear of it here, or below.
+            let written = writer.write(&7_u32).await;
+            let answer = reader.read::<u32>().await;
+            let is_answered = written.is_ok() && matches!(answer, Ok(Some(0)));
+            is_answered.then_some((reader, writer))
+        };
+        let filled = async {
+            let mut callers = Vec::new();
+            for _ in 0..CALLERS_MAX {
+                callers.push(called().await.expect("there is a place"));
+            }
+            assert!(called().await.is_none());
+            callers.pop();
+            // The place is free when the daemon has seen that.
+            while called().await.is_none() {}
+        };
+        tokio::select! {
+            () = serving => unreachable!("nothing stops it"),
+            filled = timeout(CALL_TIMEOUT, filled) => filled.unwrap(),
+        }
+    }
+
     async fn plus_one(call: u32, mut caller: Caller) -> Result<(), FrameError> {
         caller.writer.write(&(call + 1, &caller.author)).await
     }

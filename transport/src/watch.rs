@@ -9,6 +9,9 @@ use codevol_protocol::status::Status;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::control::ReplyWriter;
+use crate::frame::FrameError;
+
 /// How long changes are gathered into one before a caller hears of them.
 const GATHERED: Duration = Duration::from_millis(100);
 /// How long a caller hears nothing where nothing changes. It tells who has hung up, and it tells the
@@ -43,9 +46,28 @@ pub struct Following {
 }
 
 impl Following {
+    /// Tells the caller how everything stands, where that is news to it, and waits until something may
+    /// have changed.
+    ///
+    /// # Errors
+    /// When the caller has hung up.
+    pub async fn tell(
+        &mut self,
+        status: Status,
+        writer: &mut ReplyWriter,
+    ) -> Result<(), FrameError> {
+        if let Some(news) = self.news(status) {
+            writer.write(&news).await?;
+        }
+        while !self.has_changed().await {
+            writer.write(&Reply::Unchanged).await?;
+        }
+        Ok(())
+    }
+
     /// Returns what the caller is to be told of how everything stands now; nothing where it was told
     /// the same already.
-    pub fn news(&mut self, status: Status) -> Option<Reply> {
+    fn news(&mut self, status: Status) -> Option<Reply> {
         let is_told = |told: &Status| told.says_the_same(&status);
         if self.told.as_ref().is_some_and(is_told) {
             return None;
@@ -56,7 +78,7 @@ impl Following {
 
     /// Waits until something may have changed since it last returned yes; says no where nothing has
     /// for so long that the caller is to hear of it. Cancel-safe.
-    pub async fn has_changed(&mut self) -> bool {
+    async fn has_changed(&mut self) -> bool {
         // A sender that is gone went with its daemon, and so does whoever asks.
         if timeout(SILENCE_MAX, self.changes.changed()).await.is_err() {
             return false;

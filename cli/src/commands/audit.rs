@@ -1,14 +1,19 @@
-//! `codevol audit`: whether this machine's journal is what its daemon wrote.
+//! `codevol audit`: whether a journal is what its daemon wrote: this machine's, or, from an operator's,
+//! the source's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Subcommand;
-use codevol_store::journal::{Found, JournalError};
+use codevol_protocol::audit::{Audit, Audited, DamagedLine};
+use codevol_protocol::call::{Call, Reply};
+use codevol_protocol::name::Text;
+use codevol_store::journal::JournalError;
 use codevol_store::state_dir;
 use serde::Serialize;
 
 use crate::commands::Context;
 use crate::config::Config;
+use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::screens::audit;
@@ -25,121 +30,103 @@ pub struct AuditArgs {
 #[derive(Debug, Subcommand)]
 pub enum Action {
     /// Check that each line of this machine's journal is as it was written, and name the first that
-    /// is not
+    /// is not; from an operator's machine, the source's
     Verify,
 }
 
 #[derive(Serialize)]
-struct Document {
+struct Document<'a> {
     schema: &'static str,
-    journal: PathBuf,
+    journal: &'a Text,
     files: Option<u64>,
     lines: Option<u64>,
     first: Option<u64>,
     last: Option<u64>,
     cut_bytes: Option<u64>,
-    bad: Option<Bad>,
+    bad: Option<&'a DamagedLine>,
 }
 
-#[derive(Serialize)]
-struct Bad {
-    file: String,
-    line: u64,
-    why: &'static str,
-}
-
-/// Checks the journal in the state folder; the daemon may run or not.
+/// Checks the journal in the state folder, whether its daemon runs or not; on a machine that has none,
+/// the source's, by asking it.
 ///
 /// # Errors
-/// The journal cannot be read, or a line of it is damaged.
+/// The journal cannot be read, or a line of it is damaged; the source cannot be asked.
 pub fn run(args: &AuditArgs, context: &Context) -> Result<ExitStatus, CommandError> {
     let Action::Verify = args.action;
-    let loaded = context.load(None)?;
-    let state = match &loaded.config {
-        Config::Source(config) => &config.state_dir,
-        Config::Agent(config) => &config.state_dir,
-        Config::Operator(_) => {
-            let path = loaded.path.display();
-            return Err(CommandError::config(format!(
-                "`{path}` describes an operator's machine, which keeps no journal"
-            ))
-            .hint("run this on a host of the fleet, or name its configuration with `-C FILE`"));
-        }
+    let (control, loaded) = context.daemon_and_configuration()?;
+    let audit = match loaded.as_ref().map(|loaded| &loaded.config) {
+        Some(Config::Source(config)) => read(&config.state_dir)?,
+        Some(Config::Agent(config)) => read(&config.state_dir)?,
+        Some(Config::Operator(_)) | None => ask(&control)?,
     };
-    let journal = state_dir::journal_path(state);
-    match read(state, &journal) {
-        Ok(found) => {
-            if context.printer.is_json() {
-                context
-                    .printer
-                    .json(&document(journal, Some(found), None))?;
-            } else {
-                context.printer.line(audit::render(&found))?;
-            }
+    if context.printer.is_json() {
+        context.printer.json(&document(&audit))?;
+        return Ok(match audit.found {
+            Audited::Whole(_) => ExitStatus::Done,
+            Audited::Damaged(_) => ExitStatus::Failed,
+        });
+    }
+    match &audit.found {
+        Audited::Whole(whole) => {
+            context.printer.line(audit::render(whole))?;
             Ok(ExitStatus::Done)
         }
-        Err(Failed::Damaged(bad)) if context.printer.is_json() => {
-            context.printer.json(&document(journal, None, Some(bad)))?;
-            Ok(ExitStatus::Failed)
-        }
-        Err(Failed::Damaged(bad)) => {
-            let (file, line) = (journal.join(&bad.file), bad.line);
+        Audited::Damaged(bad) => {
+            let (line, journal) = (bad.line, &audit.journal);
             let message = format!(
-                "line {line} of `{}` is damaged: {}",
-                file.display(),
-                bad.why
+                "line {line} of `{journal}/{}` is damaged: {}",
+                bad.file, bad.why
             );
             Err(CommandError::failed(message)
                 .hint("the lines before it are as they were written; those after it prove nothing"))
         }
-        Err(Failed::Unread(error)) => Err(error),
     }
 }
 
-enum Failed {
-    Damaged(Bad),
-    Unread(CommandError),
+/// Asks the source, which reads all of its journal.
+fn ask(control: &Control) -> Result<Audit, CommandError> {
+    match control.ask(&Call::Audit)? {
+        Reply::Audited(audit) => Ok(*audit),
+        _ => Err(control.unexpected()),
+    }
 }
 
-fn read(state: &Path, journal: &Path) -> Result<Found, Failed> {
-    let unread = |error: &JournalError| {
-        let message = format!("cannot read the journal in `{}`", journal.display());
-        if matches!(error, JournalError::Dir(error) if error.is_permission_denied()) {
-            return CommandError::not_permitted(message)
-                .because(error)
-                .hint("run it as the user that runs the daemon, or with `sudo`");
-        }
-        CommandError::failed(message).because(error)
-    };
-    let opened = state_dir::open_journal(state).map_err(JournalError::from);
-    let reader = match opened {
-        Ok(Some(reader)) => reader,
-        Ok(None) => {
-            let message = format!("there is no journal in `{}`", journal.display());
-            let hint = "the daemon begins it when it is started first";
-            return Err(Failed::Unread(CommandError::failed(message).hint(hint)));
-        }
-        Err(error) => return Err(Failed::Unread(unread(&error))),
-    };
-    reader.read(drop).map_err(|error| match error {
-        JournalError::Bad(bad) => Failed::Damaged(Bad {
-            file: bad.file,
-            line: bad.line,
-            why: bad.why,
-        }),
-        error @ (JournalError::Dir(_) | JournalError::Encode(_)) => Failed::Unread(unread(&error)),
-    })
+/// Reads this machine's own.
+fn read(state: &Path) -> Result<Audit, CommandError> {
+    let journal = state_dir::journal_path(state);
+    let shown = journal.display();
+    let reader = state_dir::open_journal(state).map_err(|error| unread(&journal, &error.into()))?;
+    let reader = reader.ok_or_else(|| {
+        CommandError::failed(format!("there is no journal in `{shown}`"))
+            .hint("the daemon begins it when it is started first")
+    })?;
+    let audit = reader.audit(&journal);
+    audit.map_err(|error| unread(&journal, &error))
 }
 
-fn document(journal: PathBuf, found: Option<Found>, bad: Option<Bad>) -> Document {
+fn unread(journal: &Path, error: &JournalError) -> CommandError {
+    let message = format!("cannot read the journal in `{}`", journal.display());
+    if matches!(error, JournalError::Dir(error) if error.is_permission_denied()) {
+        return CommandError::not_permitted(message)
+            .because(error)
+            .hint("run it as the user that runs the daemon, or with `sudo`");
+    }
+    CommandError::failed(message).because(error)
+}
+
+fn document(audit: &Audit) -> Document<'_> {
+    let (whole, bad) = match &audit.found {
+        Audited::Whole(whole) => (Some(whole), None),
+        Audited::Damaged(bad) => (None, Some(bad)),
+    };
     Document {
         schema: "codevol.audit/1",
-        journal,
-        files: found.map(|found| found.files),
-        lines: found.map(|found| found.lines),
-        first: found.and_then(|found| found.first),
-        last: found.and_then(|found| found.last),
-        cut_bytes: found.map(|found| found.cut_bytes),
+        journal: &audit.journal,
+        files: whole.map(|whole| whole.files),
+        lines: whole.map(|whole| whole.lines),
+        first: whole.and_then(|whole| whole.first),
+        last: whole.and_then(|whole| whole.last),
+        cut_bytes: whole.map(|whole| whole.cut_bytes),
         bad,
     }
 }

@@ -42,7 +42,7 @@ struct Document<'a> {
 /// # Errors
 /// The daemon of this host does not run, nobody agreed, or it cannot be deleted.
 pub fn run(args: &GcArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let control = Control::new(&context.load(None)?)?;
+    let control = context.daemon()?;
     if args.dry_run || args.yes {
         let collected = ask(&control, args, args.dry_run, context)?;
         return show(&collected, context);

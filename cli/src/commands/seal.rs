@@ -13,7 +13,6 @@ use serde::Serialize;
 
 use crate::commands::Context;
 use crate::config::{Config, Loaded};
-use crate::control::Control;
 use crate::error::CommandError;
 use crate::exit::ExitStatus;
 use crate::screens::seal;
@@ -84,13 +83,13 @@ pub struct Sealed {
 /// # Errors
 /// The daemon of this host does not run or has no such release, X is there, or it cannot be written.
 pub fn run(args: &SealArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    let loaded = context.load(None)?;
+    let (control, loaded) = context.daemon_and_configuration()?;
     let is_tar = args.output.extension().is_some_and(|end| end == "tar");
     if is_tar && args.base.is_some() {
         return Err(CommandError::usage("a plain tar has no base")
             .hint("`--base` is for an image: give X a name that does not end in `.tar`"));
     }
-    outside_of_all(&loaded, &args.output)?;
+    outside_of_all(loaded.as_ref(), &args.output)?;
     let prefix = match &args.prefix {
         Some(prefix) => prefix.clone(),
         None if is_tar => Prefix::of_a_tar(),
@@ -100,7 +99,6 @@ pub fn run(args: &SealArgs, context: &Context) -> Result<ExitStatus, CommandErro
     let base = args.base.as_deref().map(Image::open).transpose()?;
     // Before anything is handed over: X may be taken.
     let workshop = Workshop::open(&args.output)?;
-    let control = Control::new(&loaded)?;
     let call = Call::Seal {
         volume: args.volume.clone(),
         release: args.release.clone(),
@@ -189,11 +187,11 @@ fn write_layout(
 }
 
 /// Refuses an X that a watcher would publish, or that an agent would find foreign.
-fn outside_of_all(loaded: &Loaded, output: &Path) -> Result<(), CommandError> {
-    let folders: Vec<PathBuf> = match &loaded.config {
-        Config::Source(config) => config.volumes.iter().map(|v| v.path.clone()).collect(),
-        Config::Agent(config) => config.volumes.iter().map(|v| v.root.clone()).collect(),
-        Config::Operator(_) => Vec::new(),
+fn outside_of_all(loaded: Option<&Loaded>, output: &Path) -> Result<(), CommandError> {
+    let folders: Vec<PathBuf> = match loaded.map(|loaded| &loaded.config) {
+        Some(Config::Source(config)) => config.volumes.iter().map(|v| v.path.clone()).collect(),
+        Some(Config::Agent(config)) => config.volumes.iter().map(|v| v.root.clone()).collect(),
+        Some(Config::Operator(_)) | None => Vec::new(),
     };
     let absolute = super::init::absolute(output)?;
     let parent = absolute.parent().unwrap_or_else(|| Path::new("/"));

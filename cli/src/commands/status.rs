@@ -26,14 +26,7 @@ pub struct StatusArgs {
 /// # Errors
 /// The daemon cannot be asked.
 pub fn run(args: &StatusArgs, context: &Context) -> Result<ExitStatus, CommandError> {
-    // Of a member by environment alone there is no configuration, and no host to look at.
-    let (control, loaded) = match context.member()? {
-        Some(remote) => (Control::of_member(remote), None),
-        None => {
-            let loaded = context.load(None)?;
-            (Control::new(&loaded)?, Some(loaded.config))
-        }
-    };
+    let (control, loaded) = context.daemon_and_configuration()?;
     if args.watch {
         return watch::run(&control, context);
     }
@@ -44,7 +37,8 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<ExitStatus, CommandEr
         context
             .printer
             .line(status::render(&status, screens::now()))?;
-        let exposed = loaded.as_ref().map_or_else(Vec::new, exposed);
+        // Of a member by environment alone there is no host to look at.
+        let exposed = loaded.map_or_else(Vec::new, |loaded| exposed(&loaded.config));
         if !exposed.is_empty() {
             context.printer.line(status::render_host(&exposed))?;
         }

@@ -1,12 +1,12 @@
 //! The screen of `codevol audit verify`.
 
-use codevol_store::journal::Found;
+use codevol_protocol::audit::Whole;
 
 use crate::output::units;
 
 /// Returns what a journal that is whole has, its last line not ended.
 #[must_use]
-pub fn render(found: &Found) -> String {
+pub fn render(found: &Whole) -> String {
     let amount = |number: u64, one: &str, many: &str| {
         units::count(usize::try_from(number).unwrap_or(usize::MAX), one, many)
     };
@@ -43,9 +43,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_of_a_journal_is_said() {
-        let mut found = Found::default();
+        let mut found = Whole::default();
         assert_snapshot!(render(&found), @"the journal has no line yet");
-        found = Found {
+        found = Whole {
             files: 1,
             lines: 12,
             first: Some(1),
@@ -53,7 +53,7 @@ mod tests {
             ..found
         };
         assert_snapshot!(render(&found), @"12 lines in 1 file, 1 to 12: one chain, nothing is damaged");
-        found = Found {
+        found = Whole {
             files: 3,
             first: Some(8),
             last: Some(19),

@@ -126,7 +126,7 @@ impl Desk {
                 Ok(Reply::Ignored(volume.publisher.ignored(why).await?))
             }
             Call::Ping { node } => self.ping(node).await,
-            told @ (Call::Story { .. } | Call::At { .. } | Call::Diff { .. }) => {
+            told @ (Call::Story { .. } | Call::At { .. } | Call::Diff { .. } | Call::Audit) => {
                 self.tell(told).await
             }
             Call::NodeDiff { volume, node } => {
@@ -184,13 +184,8 @@ impl Desk {
     async fn watch(&self, writer: &mut ReplyWriter) -> Result<Reply, CallFailure> {
         let mut following = self.changes.follow();
         loop {
-            if let Some(news) = following.news(self.status().await?) {
-                writer.write(&news).await.map_err(|_gone| stopping())?;
-            }
-            while !following.has_changed().await {
-                let unchanged = writer.write(&Reply::Unchanged).await;
-                unchanged.map_err(|_gone| stopping())?;
-            }
+            let told = following.tell(self.status().await?, writer).await;
+            told.map_err(|_gone| stopping())?;
         }
     }
 

@@ -31,6 +31,10 @@ impl Desk {
                 })?;
                 Ok(Reply::Diff(Box::new(found)))
             }
+            Call::Audit => {
+                let audit = block_in_place(|| self.chronicle.audit())?;
+                Ok(Reply::Audited(Box::new(audit)))
+            }
             _ => Err(stopping()),
         }
     }

@@ -8,7 +8,7 @@ use codevol_protocol::message::{JoinReply, MINOR};
 use codevol_protocol::name::Text;
 use codevol_protocol::role::Role;
 use codevol_protocol::token::Token;
-use codevol_transport::{Alpn, CloseCode, FrameError, Link};
+use codevol_transport::{Alpn, CloseCode, FrameError, Link, LinkReader, LinkWriter};
 
 use crate::host::{Host, join};
 use crate::member::Member;
@@ -200,6 +200,63 @@ async fn half_a_call_and_silence_ends_that_one_connection() {
     assert_eq!(closed(&connection, "silence").await, VIOLATION);
     host.noted("silence", ("violation", "operator"), 1).await;
     host.survives("silence").await;
+}
+
+/// Makes a call that is answered until it is hung up, and returns the first word of the answer.
+async fn watch(link: &Link) -> (Reply, (LinkWriter, LinkReader)) {
+    let (mut writer, mut reader) = link.open_control().await.unwrap();
+    writer.write(&Opening { minor: MINOR }).await.unwrap();
+    writer.write(&Call::Watch).await.unwrap();
+    let reply = within("reply", reader.read::<Reply>()).await.unwrap();
+    (reply.unwrap(), (writer, reader))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_members_together_make_so_many_calls_at_once_and_one_more_is_told_so() {
+    let mut host = Host::begin().await;
+    enrol(&host, Role::Operator, OTHER).await;
+    enrol(&host, Role::Publisher, BAD).await;
+    let mut links = Vec::new();
+    let mut calls = Vec::new();
+    for seed in [OTHER, BAD] {
+        for _ in 0..8 {
+            let link = host.dial(&key(seed), Alpn::Node).await;
+            for _ in 0..4 {
+                let (reply, call) = watch(&link).await;
+                assert!(
+                    matches!(reply, Reply::Status(_)),
+                    "{}: {reply:?}",
+                    calls.len()
+                );
+                calls.push(call);
+            }
+            links.push(link);
+        }
+    }
+    assert_eq!(calls.len(), 64);
+    let name = Some("third".parse().unwrap());
+    let (role, ttl_s) = (Role::Operator, 600);
+    let invited = host.call(&Call::InviteAs { role, name, ttl_s }).await;
+    let Reply::Invited(invited) = invited else {
+        panic!("no token");
+    };
+    let third = key(9);
+    let token: Token = invited.token.parse().unwrap();
+    join(host.at, &third, &token, None).await.unwrap();
+    let link = host.dial(&third, Alpn::Node).await;
+    let refused = ask(&link, &Call::Status).await.unwrap();
+    assert!(
+        matches!(&refused, Reply::Failed(failure) if failure.kind.as_str() == "busy"),
+        "{refused:?}"
+    );
+    // A command on the source's own host has places of its own.
+    let health = host.call(&Call::Health { ready: true }).await;
+    assert_eq!(health, Reply::Healthy);
+    drop((calls, links));
+    let answered =
+        async { while !matches!(ask(&link, &Call::Status).await, Ok(Reply::Status(_))) {} };
+    within("a place", answered).await;
+    host.survives("64 calls").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

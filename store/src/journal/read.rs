@@ -3,6 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use codevol_protocol::audit::{Audit, Audited, DamagedLine, Whole};
+use codevol_protocol::name::Text;
 
 use super::line::Chain;
 use super::{BadLine, CURRENT, FILE_BYTES_MAX, JournalError, Line, bad, names_aside, split_lines};
@@ -71,6 +75,31 @@ impl Reader {
             }
         }
         Ok(found)
+    }
+
+    /// Reads as [`Self::read`], for whoever only wants to know whether that works. `journal` is where
+    /// the journal lies, for the report.
+    ///
+    /// # Errors
+    /// When a file cannot be read. That a line is damaged is an answer.
+    pub fn audit(&self, journal: &Path) -> Result<Audit, JournalError> {
+        let found = match self.read(drop) {
+            Ok(found) => Audited::Whole(Whole {
+                files: found.files,
+                lines: found.lines,
+                first: found.first,
+                last: found.last,
+                cut_bytes: found.cut_bytes,
+            }),
+            Err(JournalError::Bad(bad)) => Audited::Damaged(DamagedLine {
+                file: Text::cut(bad.file),
+                line: bad.line,
+                why: Text::cut(bad.why),
+            }),
+            Err(error @ (JournalError::Dir(_) | JournalError::Encode(_))) => return Err(error),
+        };
+        let journal = Text::cut(journal.to_string_lossy());
+        Ok(Audit { journal, found })
     }
 
     /// Opens the files, oldest first. The newest is opened before the others are looked for: when it
