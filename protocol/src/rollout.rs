@@ -37,6 +37,8 @@
 //!   is rolled out, so that it can follow at once when it is let go; it is asked to activate nothing,
 //!   and to return to nothing. What it finds of the release that it is held on says nothing of that
 //!   release: it is there because a person wants it so. It keeps by itself that it is held.
+//! * After a restore from a backup what the nodes run was live, and the newest of it is. A release that is
+//!   broken on the one and good on another is then the first one's own trouble, whoever was heard first.
 //! * After a restart of the source nothing is started, and no member left behind, until the known
 //!   nodes are back or [`RECONNECT_TIMEOUT`] has passed.
 
@@ -45,6 +47,7 @@ mod broken;
 mod decide;
 mod node;
 mod policy;
+mod restored;
 mod saved;
 mod view;
 mod want;
@@ -135,11 +138,6 @@ pub enum Event {
     Behind {
         /// The newest release that a node knows.
         newest: Seq,
-    },
-    /// This release, which was taken in, is what the fleet runs.
-    TakenIn {
-        /// The release.
-        release: ReleaseId,
     },
     /// A node's connection ended.
     Offline {

@@ -142,14 +142,9 @@ fn judge(
         }
         // It may hold releases that it did not name in its hello: such as it refuses.
         FromAgent::Rules { volume, .. } => in_session(volume),
-        FromAgent::Missing {
-            volume,
-            release,
-            blobs,
-        } => {
+        FromAgent::Missing { volume, blobs, .. } => {
             in_session(volume)?;
-            at_most("missing", blobs.len(), MISSING_MAX)?;
-            is_known(known, release)
+            at_most("missing", blobs.len(), MISSING_MAX)
         }
         FromAgent::Environments {
             volume,

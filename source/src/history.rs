@@ -2,7 +2,7 @@
 //! appended to by the publisher alone.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -188,6 +188,12 @@ impl History {
         self.read().values().cloned().collect()
     }
 
+    /// Returns the number of the release with this id.
+    #[must_use]
+    pub fn seq(&self, id: ReleaseId) -> Option<Seq> {
+        self.by_id(id).map(|release| release.seq())
+    }
+
     /// Returns the release with this id. Newest first: that is the one usually asked for.
     #[must_use]
     pub fn by_id(&self, id: ReleaseId) -> Option<Arc<Published>> {
@@ -339,7 +345,7 @@ impl History {
     /// log now.
     ///
     /// # Errors
-    /// When a newer one is there, or the disk fails.
+    /// When it is no release, or the disk fails.
     pub fn take_in(&self, signed: &SignedRelease) -> Result<bool, HistoryError> {
         let mut appender = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if appender.log.take_in(signed)? != Append::Appended {
@@ -353,6 +359,14 @@ impl History {
         let mut published = published.unwrap_or_else(PoisonError::into_inner);
         published.insert(release.seq(), release);
         Ok(true)
+    }
+
+    /// Returns the number above which records may be lacking: the newest, or one before a gap.
+    #[must_use]
+    pub fn whole_up_to(&self) -> Seq {
+        let appender = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = appender.log.newest().map(|newest| newest.release.seq);
+        appender.log.before_gap().or(newest).unwrap_or(Seq(0))
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<Seq, Arc<Published>>> {

@@ -58,6 +58,14 @@ pub enum PushError {
     Closed(#[from] CloseReason),
 }
 
+impl PushError {
+    /// Whether the source has the release's record alone: it took that in from an agent.
+    #[must_use]
+    pub fn is_not_kept(&self) -> bool {
+        matches!(self, Self::History(error) if error.is_not_found())
+    }
+}
+
 /// Sends a release. Dropped before the end, it resets the stream.
 ///
 /// # Errors

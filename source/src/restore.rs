@@ -62,7 +62,7 @@ pub fn freeze<'a>(
         let head = History::open(&dir)?.head().map(|head| head.seq());
         let mut kept = Register::<Kept>::open_or_create(&dir, ROLLOUT, ROLLOUT_SCHEMA)?;
         let mut next = kept.get().clone();
-        next.saved.frozen.get_or_insert_with(|| Frozen {
+        next.saved.put_back(Frozen {
             why: Text::cut(WHY),
             by: Text::cut("codevol"),
             at: now(),

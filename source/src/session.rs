@@ -260,7 +260,7 @@ impl Session {
                 },
                 Some(ended) = self.pushes.join_next() => {
                     match ended {
-                        Ok((pushed, result)) => self.pushed(&pushed, result, node),
+                        Ok((pushed, result)) => self.pushed(&pushed, result, (node, id)).await?,
                         // A newer push took its place.
                         Err(ended) if ended.is_cancelled() => {}
                         Err(ended) => error!(%node, error = %ended, "a push was broken off"),
@@ -375,6 +375,13 @@ impl Session {
         let Some(volume) = self.context.volumes.get(&wanted.volume) else {
             return;
         };
+        // What is mended of one release waits for another that is on its way: it is asked for again.
+        let on_its_way = self.pushing.get(&wanted.volume);
+        if !wanted.missing.is_empty()
+            && on_its_way.is_some_and(|(release, _)| *release != wanted.release)
+        {
+            return;
+        }
         if let Some((_, before)) = self.pushing.remove(&wanted.volume) {
             before.abort();
         }
@@ -400,7 +407,12 @@ impl Session {
         self.pushing.insert(name, (release, task));
     }
 
-    fn pushed(&mut self, pushed: &Pushed, result: Result<(), PushError>, node: &NodeName) {
+    async fn pushed(
+        &mut self,
+        pushed: &Pushed,
+        result: Result<(), PushError>,
+        (node, id): (&NodeName, SessionId),
+    ) -> Result<(), SessionError> {
         let Pushed { volume, release } = pushed;
         if self
             .pushing
@@ -411,10 +423,18 @@ impl Session {
         }
         match result {
             Ok(()) => debug!(%volume, %node, release = %release.short(), "release was sent"),
+            Err(error) if error.is_not_kept() => {
+                if let Some(fleet) = self.fleets.get(volume) {
+                    let told = fleet.not_kept(node.clone(), id, *release);
+                    let told = timeout(WRITE_TIMEOUT, told).await;
+                    told.or(Err(SessionError::Busy(WRITE_TIMEOUT)))?;
+                }
+            }
             // The rollout machine asks again when the step does not move on.
             Err(error) => {
                 warn!(%volume, %node, release = %release.short(), error = %Chain(&error), "push failed");
             }
         }
+        Ok(())
     }
 }

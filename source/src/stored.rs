@@ -114,14 +114,12 @@ fn absent(history: &History, blobs: BTreeSet<BlobId>) -> Result<Vec<BlobId>, His
 mod tests {
     use std::fs;
 
-    use codevol_protocol::id::{FleetId, ReleaseId};
-    use codevol_protocol::key::SecretKey;
     use codevol_protocol::manifest::{Entry, Manifest};
-    use codevol_protocol::release::{Origin, Release, Seq, UnixMillis};
     use codevol_store::dir::Dir;
     use codevol_store::landing::Landing;
 
     use super::*;
+    use crate::history::tests::signed;
 
     fn publish(history: &History, files: &[(&str, &[u8])]) {
         let entries = files.iter().map(|(path, bytes)| {
@@ -136,26 +134,7 @@ mod tests {
         for (_, bytes) in files {
             history.blobs().put(bytes).unwrap();
         }
-        let release = Release {
-            fleet: FleetId::of(b"fleet"),
-            volume: "pipes".parse().unwrap(),
-            epoch: 1,
-            seq: Seq(1),
-            parent: None::<ReleaseId>,
-            manifest: manifest.id(),
-            manifest_bytes: manifest.encode().len() as u64,
-            entries: manifest.entries().len() as u64,
-            total_bytes: manifest.total_bytes(),
-            ignore_rules: BlobId::of(b""),
-            created_at: UnixMillis(0),
-            origin: Origin::Push,
-            author: Text::default(),
-            host: Text::default(),
-            message: Text::default(),
-            git: None,
-            fingerprints: Vec::new(),
-        };
-        let signed = release.sign(&SecretKey::from_seed(&[7; 32]));
+        let signed = signed(1, None, &manifest);
         let manifest = Arc::new(manifest);
         history
             .append(&signed, &manifest, b"", Landing::default())

@@ -219,25 +219,41 @@ impl Log {
     }
 
     /// Takes in a record that was lost here and that somebody else has kept; says whether it is new.
-    /// Where it does not follow the newest one, that there is a gap is durable before it is.
+    /// Where it does not follow the one before it, that there is a gap is durable before it is. It may come
+    /// late: before one that stands behind a gap there is room.
     ///
     /// # Errors
-    /// When a newer one is there, or the disk fails.
+    /// When it is no release, or the disk fails.
     pub fn take_in(&mut self, signed: &SignedRelease) -> Result<Append, LogError> {
         let record = parse(signed.clone(), "taken in")?;
         let seq = record.release.seq;
         if let Some(held) = self.get(seq) {
             return Ok(verdict(held, &record));
         }
-        if let Err(error) = self.check_next(&record, seq) {
-            if self.newest().is_some_and(|newest| newest.release.seq > seq) {
-                return Err(error);
-            }
+        let at = self.records.partition_point(|r| r.release.seq < seq);
+        if !follows(
+            at.checked_sub(1)
+                .and_then(|before| self.records.get(before)),
+            &record,
+        ) {
             persist::write(&self.dir, &gap(seq), MODE, b"")?;
             self.gaps.insert(seq);
         }
-        let landed = persist::create(&self.dir, &name(seq), MODE, &bytes_of(signed))?;
-        self.append(Next::New(Box::new(record)), landed)
+        let record = match persist::create(&self.dir, &name(seq), MODE, &bytes_of(signed))? {
+            Created::New => record,
+            Created::Exists => self.load(seq)?,
+        };
+        self.seqs.insert(record.id, seq);
+        self.records.insert(at, record);
+        Ok(Append::Appended)
+    }
+
+    /// Returns the last record before the first gap; nothing where there is none.
+    #[must_use]
+    pub fn before_gap(&self) -> Option<Seq> {
+        let first = self.gaps.first()?;
+        let mut before = self.records.iter().map(|r| r.release.seq);
+        Some(before.rfind(|seq| seq < first).unwrap_or(Seq(0)))
     }
 
     /// Returns the record of a seq.
@@ -297,10 +313,8 @@ impl Log {
     fn check_next(&self, record: &Record, seq: Seq) -> Result<(), LogError> {
         let newest = self.newest();
         let last = newest.map_or(Seq(0), |newest| newest.release.seq);
-        let is_next =
-            seq.0 == last.0 + 1 && record.release.parent == newest.map(|newest| newest.id);
         let is_behind_gap = seq > last && self.gaps.contains(&seq);
-        if record.release.seq == seq && (is_next || is_behind_gap) {
+        if record.release.seq == seq && (follows(newest, record) || is_behind_gap) {
             Ok(())
         } else {
             Err(LogError::Chain {
@@ -316,6 +330,12 @@ impl Log {
         self.records.push(record);
         Ok(())
     }
+}
+
+/// Whether nothing is between them.
+fn follows(before: Option<&Record>, record: &Record) -> bool {
+    let last = before.map_or(Seq(0), |before| before.release.seq);
+    record.release.seq.0 == last.0 + 1 && record.release.parent == before.map(|before| before.id)
 }
 
 /// Returns what stands before the checksum, if that is its own.

@@ -127,6 +127,53 @@ fn a_node_that_is_held_where_it_is_takes_nobody_there() {
 }
 
 #[test]
+fn a_server_that_lacks_what_is_live_says_why_and_takes_the_next_release() {
+    let mut fleet = Fleet::start(2);
+    let (state, backup) = (state(&fleet), fleet.source.place().path().join("backup"));
+    fleet.source.process().terminate();
+    copy(&state, &backup);
+    fleet.source.start();
+    fleet.agents[1].process().terminate();
+    save(&fleet, 2);
+    wait_until("one has it, the other is away", || {
+        fleet.agents[0].current_seq() == Some(2)
+    });
+    fleet.source.process().terminate();
+    fs::remove_dir_all(&state).unwrap();
+    copy(&backup, &state);
+    // The configuration was lost as well: the same options write the same one.
+    let tree = fleet.source.tree().to_str().unwrap().to_owned();
+    let file = fleet.source.file();
+    let before = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let of_volume = ["--volume", "pipes", "--listen", "127.0.0.1:0"];
+    let restore = [&["init", &tree, "--restore"], &of_volume[..]].concat();
+    let restored = fleet.source.run(&restore).exits(0);
+    assert!(restored.stdout.contains("pipes, at r1"), "{restored}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+    fleet.source.start();
+    fleet.agents[1].start();
+    let status = fleet.source.wait("the other one is told apart", |status| {
+        status.live() == 2 && status.state("dag-02") == "failed"
+    });
+    let error = &status.node("dag-02")["error"];
+    assert_eq!(
+        (&error["kind"], &error["release"]),
+        (&"not-kept".into(), &2.into()),
+        "{status}"
+    );
+    let screen = fleet.source.run(&["status"]).exits(0);
+    let said = "dag-02 failed: the source was restored from a backup, and has not the files of this release";
+    assert!(screen.stdout.contains(said), "{screen}");
+    // The tree is the very one that is live, and is published all the same: its files are what is lacking.
+    fleet.source.run(&["push", "--thaw"]).exits(0);
+    fleet.source.wait_live_everywhere(3);
+    let log = fleet.source.process().log();
+    let failures = log.matches("step failed on node").count();
+    assert_eq!(failures, 1, "it is said once a connection: {log}");
+}
+
+#[test]
 fn what_is_no_backup_is_not_restored() {
     let fleet = Fleet::without_agents();
     let tree = fleet.source.tree().to_str().unwrap().to_owned();

@@ -8,7 +8,6 @@ use crate::hold::Hold;
 use crate::id::ReleaseId;
 use crate::limits::HELD_MAX;
 use crate::name::NodeName;
-use crate::release::Seq;
 
 impl Machine {
     pub(super) fn apply(&mut self, event: Event, now: Instant) {
@@ -24,7 +23,6 @@ impl Machine {
                 }
             }
             Event::Behind { newest } => self.behind(newest),
-            Event::TakenIn { release } => self.go_live(release),
             Event::Enrolled { node } => {
                 let joining = Node {
                     joining: true,
@@ -98,7 +96,7 @@ impl Machine {
                 if let Some(facts) = self.connected(&node) {
                     let asked = facts.is_asked(Command::Activate(release));
                     if asked || !facts.runs(release) {
-                        facts.was = facts.active.filter(|was| *was != release).or(facts.was);
+                        facts.was = facts.worth_going_back_to(release).or(facts.was);
                         facts.active = Some(release);
                         facts.again = false;
                         facts.returned = false;
@@ -122,7 +120,6 @@ impl Machine {
             Event::Returned { node, from, to } => self.returned(&node, (from, to), verify_until),
             Event::Published { .. }
             | Event::Behind { .. }
-            | Event::TakenIn { .. }
             | Event::Enrolled { .. }
             | Event::Online { .. }
             | Event::Offline { .. }
@@ -183,13 +180,6 @@ impl Machine {
             Intent::Wanted => true,
         };
         self.enqueue(Waiting { release, wanted });
-    }
-
-    fn behind(&mut self, newest: Seq) {
-        self.kept.restored = true;
-        self.kept.seen = self.kept.seen.max(newest);
-        self.kept.waiting.clear();
-        self.give_up();
     }
 
     /// Only the newest waits; while frozen, the newest of each kind.

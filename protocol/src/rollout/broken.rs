@@ -69,7 +69,12 @@ impl Machine {
         self.live_moved();
     }
 
-    fn quarantine(&mut self, release: ReleaseId, name: &NodeName, stays: BTreeSet<NodeName>) {
+    pub(super) fn quarantine(
+        &mut self,
+        release: ReleaseId,
+        name: &NodeName,
+        stays: BTreeSet<NodeName>,
+    ) {
         self.kept.lived.retain(|lived| lived.release != release);
         self.kept.broken.remove(&release);
         let node = name.clone();

@@ -168,11 +168,15 @@ impl Machine {
         let good = self.nodes.values().any(good);
         self.kept.lived.retain(|lived| lived.release != release);
         self.kept.lived.push(Lived { release, good });
+        self.shorten_line();
+        self.live_moved();
+    }
+
+    pub(super) fn shorten_line(&mut self) {
         let over = self.kept.lived.len().saturating_sub(LIVED_MAX);
         for gone in self.kept.lived.drain(..over) {
             self.kept.broken.remove(&gone.release);
         }
-        self.live_moved();
     }
 
     pub(super) fn live_moved(&mut self) {

@@ -1,14 +1,20 @@
-//! The machine against simulated agents, links, policies and crashes, in virtual time. Each seed is
+//! The machine against simulated agents, links, policies, crashes and backups, in virtual time. Each seed is
 //! one history: first with faults, then without. Some things hold at every moment ([`oracle`]),
 //! others once the faults have stopped and nothing moves any more ([`rest`]). A failure names its
 //! seed and tells its history. `CODEVOL_SEEDS` says how many are played, `CODEVOL_SEED` plays one.
 
 mod agent;
 mod books;
+mod durable;
+mod hold;
+mod link;
 mod oracle;
+mod queue;
 mod rest;
+mod restore;
 mod rng;
 mod source;
+mod waves;
 mod world;
 
 use std::collections::BTreeMap;
@@ -21,7 +27,7 @@ use world::World;
 const SEEDS: u64 = 1_000;
 
 /// What some of the first histories must meet, else they prove little.
-const MEANT: [&str; 25] = [
+const MEANT: [&str; 32] = [
     "live",
     "quarantined",
     "taken back",
@@ -47,6 +53,13 @@ const MEANT: [&str; 25] = [
     "held at rest",
     "held on what is rolled out",
     "asked while held",
+    "told of its return later",
+    "restored",
+    "behind",
+    "a gap is filled",
+    "live follows",
+    "crash when it had taken in",
+    "no files",
 ];
 
 fn play(world: &mut World) -> bool {
@@ -56,12 +69,12 @@ fn play(world: &mut World) -> bool {
 /// Plays a history again, and tells it to its end.
 fn tell(seed: u64) -> ! {
     let mut world = World::new(seed);
-    world.log = Some(String::new());
+    world.story = Some(String::new());
     play(&mut world);
-    let log = world.log.unwrap();
+    let story = world.story.unwrap();
     let policy = world.policy;
-    let tail = log.lines().count().saturating_sub(60);
-    let tail: Vec<&str> = log.lines().skip(tail).collect();
+    let tail = story.lines().count().saturating_sub(60);
+    let tail: Vec<&str> = story.lines().skip(tail).collect();
     let tail = tail.join("\n");
     panic!("seed {seed} failed (CODEVOL_SEED={seed} plays it alone), {policy:?}:\n{tail}");
 }

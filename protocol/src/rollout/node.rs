@@ -66,6 +66,12 @@ impl Node {
         self.active == Some(release) && !self.again
     }
 
+    /// What it leaves for the release, unless it found that broken.
+    pub(super) fn worth_going_back_to(&self, next: ReleaseId) -> Option<ReleaseId> {
+        let left = self.active.filter(|active| *active != next);
+        left.filter(|_| self.standing != Standing::Broken)
+    }
+
     pub(super) fn holds(&self, release: ReleaseId) -> bool {
         self.held.contains(&release) && !self.refused.contains(&release)
     }

@@ -866,6 +866,7 @@ fn a_retry_is_not_judged_by_what_an_absent_node_knew_before() {
 }
 
 mod fallback;
+mod restored;
 mod waves;
 
 fn hold_on(seq: u64) -> Hold {
@@ -1003,35 +1004,4 @@ fn nobody_waits_for_a_node_that_is_held() {
     // Who is no member any more is held no more either.
     bench.event(Event::Removed { node: name("b") });
     assert!(bench.saved.holds.is_empty());
-}
-
-#[test]
-fn a_log_that_was_behind_its_nodes_rolls_out_nothing_of_what_it_takes_in() {
-    let mut bench = Bench::on_r1(&["a"]);
-    bench.event(Event::Behind { newest: Seq(7) });
-    assert!(bench.saved.restored);
-    bench.event(Event::TakenIn { release: r(6) });
-    assert_eq!(bench.live(), Some(r(6)));
-    for seq in 2..=7 {
-        let (release, seq) = (r(seq), Seq(seq));
-        let intent = Intent::Wanted;
-        bench.event(Event::Published {
-            release,
-            seq,
-            intent,
-        });
-    }
-    assert!(bench.saved.rollout.is_none() && bench.saved.waiting.is_empty());
-    bench.event(Event::Thaw);
-    assert!(!bench.saved.restored);
-}
-
-#[test]
-fn a_rollout_that_runs_when_a_log_is_found_behind_ends_and_moves_nothing() {
-    let mut bench = Bench::on_r1(&["a", "b"]);
-    bench.publish(Intent::Watched);
-    assert!(bench.saved.rollout.is_some());
-    bench.event(Event::Behind { newest: Seq(7) });
-    assert!(bench.saved.rollout.is_none());
-    assert_eq!(bench.live(), Some(r(1)));
 }

@@ -98,11 +98,6 @@ fn nothing_comes_before_hello_and_hello_comes_once() {
 fn an_agent_speaks_only_of_what_it_holds_or_was_pushed() {
     for message in [
         report(r(9), staged()),
-        FromAgent::Missing {
-            volume: pipes(),
-            release: r(9),
-            blobs: Vec::new(),
-        },
         FromAgent::Held {
             volume: pipes(),
             added: vec![r(9)],
@@ -119,6 +114,27 @@ fn an_agent_speaks_only_of_what_it_holds_or_was_pushed() {
             Err(Violation::UnknownRelease(r(9)))
         );
     }
+}
+
+#[test]
+fn a_release_that_hello_did_not_name_is_mended_like_any_other() {
+    let missing = |volume| FromAgent::Missing {
+        volume,
+        release: r(9),
+        blobs: vec![BlobId::of(b"")],
+    };
+    let mut session = greeted();
+    assert_eq!(session.handle(&missing(pipes())), Ok(()));
+    let lake: VolumeName = "lake".parse().unwrap();
+    assert_eq!(
+        session.handle(&missing(lake.clone())),
+        Err(Violation::UnknownVolume(lake))
+    );
+    // Asked for, it is no licence to speak of that release.
+    assert_eq!(
+        session.handle(&report(r(9), staged())),
+        Err(Violation::UnknownRelease(r(9)))
+    );
 }
 
 #[test]

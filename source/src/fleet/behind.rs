@@ -5,7 +5,6 @@
 use std::time::Instant;
 
 use codevol_protocol::chain::Chain;
-use codevol_protocol::id::ReleaseId;
 use codevol_protocol::name::{NodeName, Text};
 use codevol_protocol::release::Seq;
 use codevol_protocol::rollout::{Event, Frozen};
@@ -18,62 +17,52 @@ use super::task::FleetTask;
 use crate::bus::now;
 
 impl FleetTask {
-    /// Takes in what is lacking. Should that be cut short, the next connection goes on with it: what the
-    /// machine is told first is durable first, so that nothing of it is rolled out.
-    pub(super) async fn behind(&mut self, node: &NodeName, lost: Lost) {
+    /// Takes in what is lacking, and says whether the node may be led on. Should that be cut short, the
+    /// next connection goes on with it: what the machine is told first is durable first, so that nothing
+    /// of it is rolled out.
+    pub(super) async fn behind(&mut self, node: &NodeName, lost: Lost) -> bool {
         let head = self.history.head().map_or(Seq(0), |head| head.seq());
-        if lost.newest <= head {
-            return;
-        }
-        warn!(volume = %self.volume, %node, %head, newest = %lost.newest, "the log was behind a node");
         let newest = lost.newest;
-        self.machine
-            .handle(Event::Behind { newest }, Instant::now());
-        if self.machine.saved().frozen.is_none() {
-            let why = format!("restored: {node} knew releases up to {newest}");
-            self.freeze(Frozen {
-                why: Text::cut(why),
-                by: Text::cut("codevol"),
-                at: now(),
-                by_rollback: false,
-            });
-        }
-        if !self.carry_out().await {
-            return;
+        // What it knows of the middle alone only fills a gap.
+        if newest > head {
+            warn!(volume = %self.volume, %node, %head, %newest, "the log was behind a node");
+            self.machine
+                .handle(Event::Behind { newest }, Instant::now());
+            if self.machine.saved().frozen.is_none() {
+                let why = format!("restored: {node} knew releases up to {newest}");
+                self.freeze(Frozen {
+                    why: Text::cut(why),
+                    by: Text::cut("codevol"),
+                    at: now(),
+                    by_rollback: false,
+                });
+            }
+            if !self.carry_out().await {
+                return false;
+            }
         }
         block_in_place(|| self.take_in(node, &lost));
         if self.history.head().is_none_or(|head| head.seq() < newest) {
             // As bad as a save that failed: going on would lead the node back to what is known here.
             self.inbox.close();
             self.failed.cancel();
-            return;
+            return false;
         }
-        self.follow_live(lost.active);
-    }
-
-    /// After a restore the newest release that any node runs is live: the first to be heard may have
-    /// been away, or be held where it is.
-    pub(super) fn follow_live(&mut self, active: Option<ReleaseId>) {
-        let seq = |release| self.seq(release);
-        let live = self.machine.live().and_then(seq);
-        if let Some(release) = active
-            && self.machine.saved().restored
-            && seq(release) > live
-        {
-            self.machine
-                .handle(Event::TakenIn { release }, Instant::now());
-        }
+        true
     }
 
     fn take_in(&self, node: &NodeName, lost: &Lost) {
         for record in &lost.records {
             let release = record.id();
+            if self.seq(release).is_some() {
+                continue;
+            }
             match self.history.take_in(record) {
                 Ok(true) => self.note(action::TAKE_IN, node, release),
                 Ok(false) => {
                     error!(volume = %self.volume, release = %release.short(), "another release has its number here");
                 }
-                // What is older than the newest is not needed to go on.
+                // Of these the newest alone is needed to go on.
                 Err(cause) => {
                     error!(volume = %self.volume, release = %release.short(), error = %Chain(&cause), "cannot take a release in");
                 }

@@ -88,6 +88,11 @@ pub(super) enum Input {
         session: SessionId,
         message: FromAgent,
     },
+    /// The release cannot be sent to the node: its files are not here.
+    NotKept {
+        of: (NodeName, SessionId),
+        release: ReleaseId,
+    },
     Offline {
         node: NodeName,
         session: SessionId,
@@ -147,8 +152,6 @@ pub struct Lost {
     pub newest: Seq,
     /// The records that it has, oldest first.
     pub records: Vec<SignedRelease>,
-    /// The release that it runs.
-    pub active: Option<ReleaseId>,
 }
 
 impl Input {
@@ -164,6 +167,7 @@ impl Input {
             | Self::Behind { .. }
             | Self::Online { .. }
             | Self::Heard { .. }
+            | Self::NotKept { .. }
             | Self::Offline { .. }
             | Self::Enrolled { .. }
             | Self::Removed { .. }
@@ -259,6 +263,12 @@ impl FleetHandle {
             message,
         })
         .await;
+    }
+
+    /// Tells that a release cannot be sent to a node, as its files are not here.
+    pub async fn not_kept(&self, node: NodeName, session: SessionId, release: ReleaseId) {
+        let of = (node, session);
+        self.send(Input::NotKept { of, release }).await;
     }
 
     /// Tells that a connection ended.

@@ -54,7 +54,7 @@ impl FleetTask {
             .and_then(|known| known.session.as_ref());
         let Some(session) = session else {
             let failure = unreachable(&node, "is not connected").hint(format!(
-                "on that host itself the same works by its agent: `codevol {} there`",
+                "on that host itself the same works by its agent: `codevol {}`",
                 match order {
                     HoldOrder::Rollback(_) => "rollback",
                     HoldOrder::Thaw { .. } => "thaw",

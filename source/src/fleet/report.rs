@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::message::{Failure, FromAgent, Report, Step, Verification};
-use codevol_protocol::name::NodeName;
+use codevol_protocol::name::{NodeName, Text};
 use codevol_protocol::rollout::{Event, Standing};
 use codevol_protocol::status::EventKind;
 use codevol_protocol::story::{action, outcome};
 use tracing::{info, warn};
 
 use super::act::send;
-use super::handle::SessionCommand;
+use super::handle::{SessionCommand, SessionId};
 use super::known::standing;
 use super::status::counted;
 use super::task::FleetTask;
@@ -125,6 +125,22 @@ impl FleetTask {
         send(&session.outbox, push).await;
         self.machine
             .handle(Event::Progress { node: node.clone() }, Instant::now());
+    }
+
+    /// A release of which a restored source has the record alone. Asking for it again brings nothing: the
+    /// node waits for the next release, or for a source that has the files.
+    pub(super) fn not_kept(&mut self, (node, session): &(NodeName, SessionId), release: ReleaseId) {
+        if !self.is_current(node, *session) {
+            return;
+        }
+        let message =
+            "the source was restored from a backup, and has not the files of this release";
+        let mut failure = Failure::new("not-kept", message);
+        failure.hint = Some(Text::cut(
+            "`codevol push --thaw` publishes the tree, which reaches it",
+        ));
+        failure.retryable = false;
+        self.step_failed(node, release, "stage", failure);
     }
 
     fn reported(&mut self, node: &NodeName, report: Report) {
@@ -275,6 +291,10 @@ impl FleetTask {
         event.elapsed_ms = Some(found.elapsed_ms);
         event.evidence = Some(found.evidence);
         self.bus.tell_event(event);
+        let standing = standing(Some(&found));
+        let history = &self.history;
+        self.machine
+            .take_in(node, (to, standing), |release| history.seq(release));
         let moment = Instant::now();
         self.machine.handle(
             Event::Returned {
@@ -284,7 +304,6 @@ impl FleetTask {
             },
             moment,
         );
-        let standing = standing(Some(&found));
         let event = Event::Verified {
             node: node.clone(),
             release: to,

@@ -218,6 +218,7 @@ impl FleetTask {
                     self.heard(&node, message).await;
                 }
             }
+            Input::NotKept { of, release } => self.not_kept(&of, release),
             Input::Offline { node, session } => {
                 if self.is_current(&node, session) {
                     self.is_gone(&node).await;
@@ -243,8 +244,7 @@ impl FleetTask {
                 return Some(done);
             }
             Input::Behind { node, lost, done } => {
-                self.behind(&node, lost).await;
-                return Some(done);
+                return self.behind(&node, lost).await.then_some(done);
             }
             Input::Retry { release, by, done } => {
                 let line = Line::new(action::RETRY).volume(&self.volume).actor(&by);
@@ -278,7 +278,7 @@ impl FleetTask {
         self.machine.handle(Event::Thaw, Instant::now());
     }
 
-    fn is_current(&self, node: &NodeName, session: SessionId) -> bool {
+    pub(super) fn is_current(&self, node: &NodeName, session: SessionId) -> bool {
         let known = self.nodes.get(node);
         known.is_some_and(|known| known.is_session(session))
     }
@@ -335,12 +335,17 @@ impl FleetTask {
             thawed: None,
         };
         self.held_or_not(&node, hold.unwrap_or(never_held));
-        self.follow_live(active.map(|active| active.release));
+        let stands = standing(active.and_then(|active| active.verification.as_ref()));
+        if let Some(release) = release {
+            let history = &self.history;
+            self.machine
+                .take_in(&node, (release, stands), |release| history.seq(release));
+        }
         let event = Event::Online {
             node,
             held: hello.held.clone(),
-            active: active.map(|active| active.release),
-            standing: standing(active.and_then(|active| active.verification.as_ref())),
+            active: release,
+            standing: stands,
         };
         self.machine.handle(event, Instant::now());
     }
@@ -360,6 +365,6 @@ impl FleetTask {
     }
 
     pub(super) fn seq(&self, release: ReleaseId) -> Option<Seq> {
-        self.history.by_id(release).map(|release| release.seq())
+        self.history.seq(release)
     }
 }

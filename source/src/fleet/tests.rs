@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use codevol_protocol::dependency::{DependencyReport, Environment, Found, Package, PackageDrift};
-use codevol_protocol::id::{BlobId, FleetId, ReleaseId};
-use codevol_protocol::key::SecretKey;
+use codevol_protocol::id::ReleaseId;
 use codevol_protocol::manifest::Manifest;
-use codevol_protocol::message::{FromAgent, FromSource, MINOR, Report, Step, VolumeHello};
+use codevol_protocol::message::{Active, FromAgent, FromSource, MINOR, Report, Step, VolumeHello};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
-use codevol_protocol::release::{Origin, Release, Seq, UnixMillis};
+use codevol_protocol::release::{Seq, UnixMillis};
 use codevol_protocol::rollout::{Frozen, Intent, Policy};
 use codevol_protocol::status::EventKind;
 use codevol_store::dir::Dir;
@@ -26,9 +25,10 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::handle::{FleetHandle, SessionCommand, SessionId};
+use super::handle::{FleetHandle, Lost, SessionCommand, SessionId};
 use super::task::{FleetParts, FleetTask};
 use crate::bus::Notice;
+use crate::history::tests::signed;
 use crate::history::{History, Published};
 use crate::metrics::VolumeMetrics;
 
@@ -53,31 +53,14 @@ fn node() -> NodeName {
     "dag-01".parse().unwrap()
 }
 
+fn empty() -> Manifest {
+    Manifest::new(Vec::new()).unwrap()
+}
+
 fn publish(history: &History) -> Arc<Published> {
-    let manifest = Manifest::new(Vec::new()).unwrap();
-    let release = Release {
-        fleet: FleetId::of(b"fleet"),
-        volume: volume(),
-        epoch: 1,
-        seq: Seq(1),
-        parent: None,
-        manifest: manifest.id(),
-        manifest_bytes: manifest.encode().len() as u64,
-        entries: 0,
-        total_bytes: 0,
-        ignore_rules: BlobId::of(b""),
-        created_at: UnixMillis(0),
-        origin: Origin::Push,
-        author: Text::default(),
-        host: Text::default(),
-        message: Text::default(),
-        git: None,
-        fingerprints: Vec::new(),
-    };
-    let signed = release.sign(&SecretKey::from_seed(&[7; 32]));
-    history
-        .append(&signed, &Arc::new(manifest), b"", Landing::default())
-        .unwrap()
+    let (signed, manifest) = (signed(1, None, &empty()), Arc::new(empty()));
+    let appended = history.append(&signed, &manifest, b"", Landing::default());
+    appended.unwrap()
 }
 
 impl Bench {
@@ -158,6 +141,15 @@ impl Bench {
         };
         let message = FromAgent::Report(report);
         self.fleet.heard(node(), SESSION, message).await;
+    }
+
+    /// What the node knows of r2, which the log lacks.
+    fn lost(&self) -> Lost {
+        let record = signed(2, Some(self.release.id()), &empty());
+        Lost {
+            newest: Seq(2),
+            records: vec![record],
+        }
     }
 
     /// The node says what it lacks of the release's packages.
@@ -241,6 +233,46 @@ async fn a_freeze_or_a_thaw_that_is_not_saved_is_not_confirmed() {
     bench.last_orders().await;
     // Nor is it shown.
     assert!(bench.fleet.view().frozen.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_lacks_is_taken_in_before_the_node_is_led_on() {
+    let bench = Bench::begin().await;
+    let lost = bench.lost();
+    let newest = lost.records[0].id();
+    bench.fleet.behind(node(), lost).await.unwrap();
+    let status = bench.fleet.status().await.unwrap();
+    assert_eq!((status.head, status.live), (Some(Seq(2)), None));
+    let (outbox, _orders) = mpsc::channel(64);
+    let active = Active {
+        release: newest,
+        verification: None,
+    };
+    let hello = VolumeHello {
+        volume: volume(),
+        newest: None,
+        held: vec![newest],
+        active: Some(active),
+        partial: None,
+    };
+    bench
+        .fleet
+        .online(node(), (SessionId(2), MINOR), (hello, None), outbox)
+        .await;
+    let status = bench.fleet.status().await.unwrap();
+    assert_eq!(status.live, Some(Seq(2)));
+    assert!(!bench.failed.is_cancelled());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_disk_takes_no_record_the_node_is_led_nowhere() {
+    let mut bench = Bench::begin().await;
+    // What was removed takes no file, whoever the user is.
+    fs::remove_dir_all(bench.temp.path().join("log")).unwrap();
+    assert!(bench.fleet.behind(node(), bench.lost()).await.is_none());
+    let orders = bench.last_orders().await;
+    let leads = |order: &SessionCommand| !matches!(order, SessionCommand::Cancel { .. });
+    assert!(!orders.iter().any(leads), "{orders:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,30 @@ const CUTS: [fn(&Path); 3] = [
     |path| save(path, &vec![0; fs::read(path).unwrap().len()]),
 ];
 
+/// A release of a tree, signed.
+pub(crate) fn signed(seq: u64, parent: Option<ReleaseId>, manifest: &Manifest) -> SignedRelease {
+    let release = Release {
+        fleet: FleetId::of(b"fleet"),
+        volume: "pipes".parse().unwrap(),
+        epoch: 1,
+        seq: Seq(seq),
+        parent,
+        manifest: manifest.id(),
+        manifest_bytes: manifest.encode().len() as u64,
+        entries: manifest.entries().len() as u64,
+        total_bytes: manifest.total_bytes(),
+        ignore_rules: BlobId::of(b""),
+        created_at: UnixMillis(0),
+        origin: Origin::Push,
+        author: Text::default(),
+        host: Text::default(),
+        message: Text::default(),
+        git: None,
+        fingerprints: Vec::new(),
+    };
+    release.sign(&SecretKey::from_seed(&[7; 32]))
+}
+
 struct Scene {
     temp: tempfile::TempDir,
     history: History,
@@ -42,26 +66,8 @@ impl Scene {
         };
         let manifest = Arc::new(Manifest::new(vec![("a.py".parse().unwrap(), file)]).unwrap());
         let head = self.history.head();
-        let release = Release {
-            fleet: FleetId::of(b"fleet"),
-            volume: "pipes".parse().unwrap(),
-            epoch: 1,
-            seq: Seq(head.as_ref().map_or(1, |head| head.seq().0 + 1)),
-            parent: head.map(|head| head.id()),
-            manifest: manifest.id(),
-            manifest_bytes: manifest.encode().len() as u64,
-            entries: 1,
-            total_bytes: stored.size,
-            ignore_rules: BlobId::of(b""),
-            created_at: UnixMillis(0),
-            origin: Origin::Push,
-            author: Text::default(),
-            host: Text::default(),
-            message: Text::cut(text),
-            git: None,
-            fingerprints: Vec::new(),
-        };
-        let signed = release.sign(&SecretKey::from_seed(&[7; 32]));
+        let seq = head.as_ref().map_or(1, |head| head.seq().0 + 1);
+        let signed = signed(seq, head.map(|head| head.id()), &manifest);
         self.history.append(&signed, &manifest, b"", landing)
     }
 

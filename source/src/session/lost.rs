@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::{SessionContext, SessionError};
 use crate::fleet::Lost;
+use crate::history::History;
 
 /// How much an agent may say before it answers.
 const EARLY_MAX: usize = 64;
@@ -30,13 +31,15 @@ pub(super) async fn take_in(
         let Some(volume) = context.volumes.get(&told.volume) else {
             continue;
         };
-        let head = volume.history.head().map_or(Seq(0), |head| head.seq());
-        let Some((newest, record)) = newest(context, told).filter(|(seq, _)| *seq > head) else {
+        let history = &volume.history;
+        let is_lacking = |(newest, _): &(Seq, SignedRelease)| is_lacking(history, told, *newest);
+        let Some((newest, record)) = newest(context, told).filter(is_lacking) else {
             continue;
         };
+        let above = history.whole_up_to();
         let mut records = Vec::new();
         if hello.minor >= RECORDS_MINOR {
-            let (volume, above) = (told.volume.clone(), head);
+            let volume = told.volume.clone();
             let ask = FromSource::Records { volume, above };
             writer.write(&ask).await?;
             records = answer(told, reader, (&mut *judge, &mut early)).await?;
@@ -44,8 +47,7 @@ pub(super) async fn take_in(
         records.push(record);
         let lost = Lost {
             newest,
-            records: believed(context, told, (head, newest), records),
-            active: told.active.as_ref().map(|active| active.release),
+            records: believed(context, told, newest, records),
         };
         // Where the daemon is stopping, the session ends as well.
         volume
@@ -60,8 +62,14 @@ pub(super) async fn take_in(
 /// Returns the newest record that the agent took, where one of our publishers signed it.
 fn newest(context: &SessionContext, told: &VolumeHello) -> Option<(Seq, SignedRelease)> {
     let record = told.newest.clone()?;
-    let verified = context.believed.verify_release(&record, &told.volume);
-    Some((verified.ok()?.release().seq, record))
+    match context.believed.verify_release(&record, &told.volume) {
+        Ok(verified) => Some((verified.release().seq, record)),
+        Err(error) => {
+            let release = record.id();
+            warn!(volume = %told.volume, release = %release.short(), error = %Chain(&error), "the newest record of an agent is not believed");
+            None
+        }
+    }
 }
 
 /// Reads until the agent has answered.
@@ -87,11 +95,18 @@ async fn answer(
     Err(Violation::RecordsUnsaid.into())
 }
 
-/// Returns those records that are lacking and signed by one of our publishers, oldest first.
+/// Whether the agent knows a newer release than the log, or holds one that may fall into a gap of it.
+fn is_lacking(history: &History, told: &VolumeHello, newest: Seq) -> bool {
+    let head = history.head().map_or(Seq(0), |head| head.seq());
+    let mut held = told.held.iter();
+    newest > head || (history.whole_up_to() < head && held.any(|held| history.seq(*held).is_none()))
+}
+
+/// Returns those records that are signed by one of our publishers, oldest first.
 fn believed(
     context: &SessionContext,
     told: &VolumeHello,
-    (head, newest): (Seq, Seq),
+    newest: Seq,
     records: Vec<SignedRelease>,
 ) -> Vec<SignedRelease> {
     let mut believed = BTreeMap::new();
@@ -99,7 +114,7 @@ fn believed(
         match context.believed.verify_release(&record, &told.volume) {
             Ok(verified) => {
                 let seq = verified.release().seq;
-                if seq > head && seq <= newest {
+                if seq <= newest {
                     believed.insert(seq, record);
                 }
             }

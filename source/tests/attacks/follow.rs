@@ -13,8 +13,9 @@ use tokio::net::unix::OwnedReadHalf;
 use crate::host::Host;
 use crate::member::{report, staged};
 
-/// More than the bus and a socket hold together.
-const FLOOD: usize = 30_000;
+/// More than the bus and a socket hold together, and no more than a busy host goes through before the step's
+/// deadline.
+const FLOOD: usize = 10_000;
 
 /// Asks for a push that is followed, and reads no answer yet.
 pub(crate) async fn follow(host: &Host) -> FrameReader<OwnedReadHalf> {

@@ -20,6 +20,8 @@ pub(crate) struct Member {
     pub(crate) reader: LinkReader,
     /// What it was pushed, oldest first.
     pub(crate) held: Vec<ReleaseId>,
+    /// What the fleet is to run, as it heard last.
+    live: Option<ReleaseId>,
 }
 
 pub(crate) fn pipes() -> VolumeName {
@@ -103,6 +105,7 @@ impl Member {
             writer,
             reader,
             held,
+            live: None,
         }
     }
 
@@ -144,6 +147,9 @@ impl Member {
         loop {
             let message = within("order", self.reader.read::<FromSource>()).await;
             let message = message.unwrap().unwrap();
+            if let FromSource::Live { live, .. } = &message {
+                self.live = live.map(|(_, live)| live);
+            }
             if is(&message) {
                 return message;
             }
@@ -166,8 +172,12 @@ impl Member {
         self.say(&report(release, verified(verdict))).await;
     }
 
-    /// Waits until it hears that a release is live.
+    /// Waits until it has heard that a release is live. Who connects to a fleet without members may hear
+    /// that before anything else.
     pub(crate) async fn hears_live(&mut self, wanted: ReleaseId) {
+        if self.live == Some(wanted) {
+            return;
+        }
         let is_it = |order: &FromSource| matches!(order, FromSource::Live { live: Some((_, live)), .. } if *live == wanted);
         self.hears(is_it).await;
     }

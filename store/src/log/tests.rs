@@ -192,7 +192,6 @@ fn what_others_have_kept_is_taken_in_and_a_gap_is_noted() {
         log.take_in(&signed(6, Some(stranger), "other")).unwrap(),
         Append::Lost
     );
-    assert!(log.take_in(&signed(5, Some(stranger), "too late")).is_err());
     let mut log = reopen(&temp).unwrap();
     let seqs: Vec<u64> = log.iter().map(|r| r.release.seq.0).collect();
     assert_eq!(seqs, [1, 2, 3, 6, 7]);
@@ -204,6 +203,26 @@ fn what_others_have_kept_is_taken_in_and_a_gap_is_noted() {
     let missing = temp.path().join("000007");
     std::fs::remove_file(missing).unwrap();
     assert!(matches!(reopen(&temp), Err(LogError::Chain { .. })));
+}
+
+#[test]
+fn what_comes_late_is_taken_in_where_there_is_a_gap() {
+    let (temp, mut log) = filled(2);
+    let third = next(&log, "m");
+    let fourth = signed(4, Some(third.id()), "m");
+    let sixth = signed(6, Some(ReleaseId::of(b"lost")), "m");
+    let _newest = log.take_in(&sixth).unwrap();
+    assert_eq!(log.before_gap(), Some(Seq(2)));
+    for record in [&fourth, &third] {
+        assert_eq!(log.take_in(record).unwrap(), Append::Appended);
+    }
+    for mut log in [log, reopen(&temp).unwrap()] {
+        let seqs: Vec<u64> = log.iter().map(|r| r.release.seq.0).collect();
+        assert_eq!(seqs, [1, 2, 3, 4, 6]);
+        assert_eq!(log.by_id(&fourth.id()).unwrap().id, fourth.id());
+        let other = signed(4, Some(third.id()), "other");
+        assert_eq!(log.take_in(&other).unwrap(), Append::Lost);
+    }
 }
 
 #[test]

@@ -1,17 +1,13 @@
-//! The agents, and the links that they are on.
+//! The agents: what they do with what they are told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::super::{Command, Event, Standing};
 use super::world::{Happening, World};
-use crate::hold::{AskedAt, Hold};
+use crate::hold::Hold;
 use crate::id::ReleaseId;
-use crate::name::{NodeName, Text};
-use crate::release::{Seq, UnixMillis};
-
-/// How long an agent must have been away for the source to hear of it at once: it does.
-const RECONNECT_MS: u64 = 100;
+use crate::name::NodeName;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Work {
@@ -28,13 +24,17 @@ pub(super) struct Agent {
     pub(super) returns_itself: bool,
     pub(super) link: Option<u64>,
     pub(super) held: BTreeSet<ReleaseId>,
+    /// The records that it ever took, by their numbers.
+    pub(super) known: BTreeMap<u64, ReleaseId>,
     pub(super) active: Option<ReleaseId>,
     pub(super) was: Option<ReleaseId>,
     /// `active` was put back: it does not go back from there by itself.
     pub(super) put_back: bool,
     pub(super) standing: Standing,
-    /// A person holds it; and what held it before, while nobody knows whether the release is broken.
+    /// A person holds it.
     pub(super) hold: Option<Hold>,
+    /// What it found broken and left by itself, where the source may not know.
+    pub(super) left: Option<ReleaseId>,
     /// Grows with each activation and crash: what began before counts no more.
     pub(super) turn: u64,
     /// When the last message of a link arrives, each way: messages keep their order.
@@ -50,11 +50,13 @@ impl Agent {
             returns_itself,
             link: None,
             held: BTreeSet::new(),
+            known: BTreeMap::new(),
             active: None,
             was: None,
             put_back: false,
             standing: Standing::Unproven,
             hold: None,
+            left: None,
             turn: 0,
             read_at: now,
             heard_at: now,
@@ -78,100 +80,24 @@ pub(super) fn truth(number: usize, agent: &Agent, release: ReleaseId) -> Standin
 }
 
 impl World {
-    pub(super) fn connect(&mut self, number: usize) {
-        if self.machine.is_none() || self.agents[number].link.is_some() {
-            return;
-        }
-        self.links += 1;
-        let (now, link) = (self.now, self.links);
-        let agent = &mut self.agents[number];
-        agent.link = Some(link);
-        agent.read_at = now;
-        agent.heard_at = now;
-        self.report_hold(number);
-        let agent = &self.agents[number];
-        let online = Event::Online {
-            node: agent.name.clone(),
-            held: agent.held.iter().copied().collect(),
-            active: agent.active,
-            standing: agent.standing,
-        };
-        self.report(number, online);
-    }
-
-    pub(super) fn cut(&mut self, number: usize) {
-        let agent = &mut self.agents[number];
-        if agent.link.take().is_some() {
-            let node = agent.name.clone();
-            self.soon(RECONNECT_MS, Happening::Connect(number));
-            self.hear(Event::Offline { node });
-        }
-    }
-
-    /// Sends to the source: late, in order, sometimes twice, sometimes (with faults) never.
-    fn report(&mut self, number: usize, event: Event) {
-        let delay = self.rng.millis(200);
-        // What is said with the greeting is heard once, and first.
-        let greets = matches!(event, Event::Online { .. } | Event::Held { .. });
-        let lost = self.faulty && self.rng.one_in(40) && !greets;
-        let twice = self.rng.one_in(10) && !greets;
-        let Some(link) = self.agents[number].link.filter(|_| !lost) else {
-            return;
-        };
-        let at = self.agents[number].heard_at.max(self.now + delay);
-        self.agents[number].heard_at = at;
-        for _ in 0..=usize::from(twice) {
-            self.at(at, Happening::Hear(event.clone(), Some(link)));
-        }
-    }
-
-    fn report_hold(&mut self, number: usize) {
-        let agent = &self.agents[number];
-        let (node, hold) = (agent.name.clone(), agent.hold.clone());
-        self.report(number, Event::Held { node, hold });
-    }
-
-    /// A person has an agent go to one of the releases that it holds and stay there; or lets it go on.
-    pub(super) fn hold_or_let_go(&mut self, number: usize) {
-        let agent = &self.agents[number];
-        let held: Vec<ReleaseId> = agent.held.iter().copied().collect();
-        if agent.hold.is_some() {
-            self.saw("let go");
-            self.agents[number].hold = None;
-            self.report_hold(number);
-        } else if !held.is_empty() {
-            let release = held[self.rng.index(held.len())];
-            self.saw("held");
-            // A person's word: it may have to leave that release once more.
-            self.told_back
-                .retain(|(from, _, told)| (*from, *told) != (release, number));
-            self.left.remove(&(release, number));
-            if self.running == Some(release) {
-                self.saw("held on what is rolled out");
-            }
-            let agent = &mut self.agents[number];
-            agent.hold = Some(Hold {
-                release,
-                seq: Seq(0),
-                why: Text::default(),
-                by: Text::default(),
-                at: UnixMillis(0),
-                asked_at: AskedAt::Node,
-            });
-            let (node, moves) = (agent.name.clone(), agent.active != Some(release));
-            self.report_hold(number);
-            if moves {
-                self.activate(number, release);
-                self.agents[number].put_back = false;
-                self.report(number, Event::Activated { node, release });
-            }
-        }
-    }
-
     /// An agent does as it is told.
     pub(super) fn read(&mut self, number: usize, command: Command) {
         let node = self.agents[number].name.clone();
+        // The source knew where it was.
+        self.agents[number].left = None;
         match command {
+            // The source has no files to send, and nothing arrives.
+            Command::Push(release) if !self.files.contains(&release) => self.saw("no files"),
+            Command::Push(release) if !self.takes(number, release) => {
+                self.saw("another release has its number");
+                let retryable = false;
+                let failed = Event::StepFailed {
+                    node,
+                    release,
+                    retryable,
+                };
+                self.report(number, failed);
+            }
             Command::Push(release) if self.faulty && self.rng.one_in(12) => {
                 let retryable = !self.rng.one_in(4);
                 let failed = Event::StepFailed {
@@ -220,7 +146,14 @@ impl World {
         }
     }
 
-    /// Nobody is told twice to leave a release for the same other one.
+    /// Of two releases by one number an agent takes the first.
+    fn takes(&mut self, number: usize, release: ReleaseId) -> bool {
+        let seq = self.numbers[&release];
+        *self.agents[number].known.entry(seq).or_insert(release) == release
+    }
+
+    /// Nobody is told twice to leave a broken release. What it is told may cross its own return: then it
+    /// leaves another one, which is not broken.
     fn check_told_once(&mut self, number: usize, to: ReleaseId) {
         let agent = &self.agents[number];
         let Some(from) = agent.active.filter(|from| *from != to) else {
@@ -228,10 +161,17 @@ impl World {
         };
         // One that was asked for just before the release is tried anew may still come.
         let anew = self.anew_at.get(&from).copied().unwrap_or(self.start);
-        if self.now > anew + Duration::from_secs(1) {
-            let first = self.told_back.insert((from, to, number));
+        if self.now > anew + Duration::from_secs(1) && self.is_known_broken(number, from) {
+            let first = self.told_back.insert((from, number));
             assert!(first, "{} flaps", self.agents[number].name);
         }
+    }
+
+    /// The source has found it broken, everywhere or on this agent.
+    fn is_known_broken(&self, number: usize, release: ReleaseId) -> bool {
+        let alone = self.saved.broken.get(&release);
+        alone.is_some_and(|nodes| nodes.contains(&self.agents[number].name))
+            || self.saved.quarantined.iter().any(|q| q.release == release)
     }
 
     fn go_back(&mut self, number: usize, to: ReleaseId) {
@@ -291,6 +231,7 @@ impl World {
             && self.left.insert((from, number))
         {
             self.saw("returned by itself");
+            self.agents[number].left = Some(from);
             self.go_back(number, to);
             // What a person wanted there alone is over.
             if self.agents[number]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::super::{Command, Event, OnBroken, Policy, Standing};
+use super::super::{Command, Event, OnBroken, Policy, Saved, Standing, Step};
 use crate::hold::Hold;
 use crate::id::ReleaseId;
 use crate::limits::STEP_TIMEOUT;
@@ -15,6 +15,8 @@ pub(super) struct Heard {
     pub(super) online: bool,
     /// When it was asked for what it has not done yet, or said last that it goes on with it.
     pub(super) busy_since: Option<(Command, Instant)>,
+    /// What it said that it holds, and did not refuse since.
+    pub(super) holds: BTreeSet<ReleaseId>,
     /// What it said last that it runs.
     pub(super) runs: Option<ReleaseId>,
     /// It activated the release of the attempt that runs, so long ago.
@@ -30,6 +32,19 @@ pub(super) struct Heard {
 }
 
 impl Heard {
+    /// In the attempt that runs; what cannot be told is not good.
+    pub(super) fn found_good(&self) -> bool {
+        matches!(self.verdict, Some(Standing::Proven | Standing::Good))
+    }
+
+    pub(super) fn runs_well(&self) -> bool {
+        let stands = self
+            .stands
+            .filter(|(release, _)| self.runs == Some(*release));
+        let good = [Standing::Good, Standing::Proven, Standing::Activated];
+        stands.is_some_and(|(_, standing)| good.contains(&standing))
+    }
+
     pub(super) fn is_done(&mut self, command: Command) {
         self.busy_since.take_if(|(asked, _)| *asked == command);
     }
@@ -50,8 +65,11 @@ pub(super) struct Books {
     pub(super) broken: BTreeSet<NodeName>,
     /// Who found which release broken since it was last tried anew, whatever it was then.
     pub(super) verdicts: BTreeSet<(ReleaseId, NodeName)>,
-    /// What the policy was when it was found broken.
-    pub(super) on_broken: Option<OnBroken>,
+    /// Who need not go back since it was found broken: the policy is to stop, and they had found it
+    /// good, or were away.
+    pub(super) staying: BTreeSet<NodeName>,
+    /// What some node ever found good.
+    pub(super) good_somewhere: BTreeSet<ReleaseId>,
     /// Which releases a rollout stopped at since live moved last: some may stay on those.
     pub(super) stopped: BTreeSet<ReleaseId>,
     /// When the rollout moved last, or a node said something new.
@@ -61,12 +79,43 @@ pub(super) struct Books {
 }
 
 impl Books {
-    pub(super) fn source_started(&mut self, kept_until: Instant) {
+    pub(super) fn source_started(&mut self, saved: &Saved, kept_until: Instant) {
         self.kept_until = Some(kept_until);
         self.moved_at = Some(kept_until);
-        for heard in self.heard.values_mut() {
+        // A rollout that goes on all the same: it crashed before that was durable, and asks once more.
+        self.broken.clear();
+        for (node, heard) in &mut self.heard {
+            // It knows what it had made durable.
+            heard.held_on = saved.holds.get(node).map(|hold| hold.release);
             heard.online = false;
             heard.busy_since = None;
+        }
+    }
+
+    /// What a source knows that was put back from a backup.
+    pub(super) fn forget(&mut self, saved: &Saved) {
+        let held = saved.holds.iter().map(|(node, hold)| {
+            let held_on = Some(hold.release);
+            let heard = Heard {
+                held_on,
+                ..Heard::default()
+            };
+            (node.clone(), heard)
+        });
+        let stopped = saved.quarantined.iter().filter(|q| !q.stays.is_empty());
+        *self = Self {
+            heard: held.collect(),
+            touched: std::mem::take(&mut self.touched),
+            good_somewhere: std::mem::take(&mut self.good_somewhere),
+            stopped: stopped.map(|q| q.release).collect(),
+            ..Self::default()
+        };
+        if let Some(rollout) = &saved.rollout
+            && !matches!(rollout.step, Step::Return { .. })
+        {
+            self.begin(rollout.target.release);
+            self.activate(&rollout.waves);
+            self.asked = rollout.members().cloned().collect();
         }
     }
 
@@ -79,12 +128,14 @@ impl Books {
         match event {
             Event::Online {
                 node,
+                held,
                 active,
                 standing,
-                ..
-            } => self.hear_online(node, *active, *standing, now),
-            // No source of these histories was restored.
-            Event::Behind { .. } | Event::TakenIn { .. } => {}
+            } => {
+                self.heard.entry(node.clone()).or_default().holds = held.iter().copied().collect();
+                self.hear_online(node, *active, *standing, now);
+            }
+            Event::Behind { .. } => {}
             Event::Offline { node } => {
                 let heard = self.heard.entry(node.clone()).or_default();
                 heard.online = false;
@@ -95,17 +146,20 @@ impl Books {
                 heard.busy_since = heard.busy_since.map(|(command, _)| (command, now));
             }
             Event::Staged { node, release } => {
-                self.heard
-                    .entry(node.clone())
-                    .or_default()
-                    .is_done(Command::Push(*release));
+                let heard = self.heard.entry(node.clone()).or_default();
+                heard.holds.insert(*release);
+                heard.is_done(Command::Push(*release));
             }
             Event::StepFailed {
-                node, retryable, ..
+                node,
+                release,
+                retryable: false,
             } => {
                 let heard = self.heard.entry(node.clone()).or_default();
-                heard.may_have_left |= !retryable;
+                heard.holds.remove(release);
+                heard.may_have_left = true;
             }
+            Event::StepFailed { .. } => {}
             Event::Activated { node, release } => self.hear_activated(node, *release, now),
             Event::Verified {
                 node,
@@ -129,11 +183,6 @@ impl Books {
         let heard = self.heard.entry(node.clone()).or_default();
         heard.is_done(Command::Activate(release));
         heard.runs = Some(release);
-        if is_target {
-            // After a restart of the source it may have been asked once more: what it found the
-            // time before is open again.
-            self.broken.remove(node);
-        }
         if is_target && self.asked.contains(node) && heard.activated_at.is_none() {
             heard.activated_at = Some(now);
             heard.verdict = None;
@@ -176,7 +225,7 @@ impl Books {
         self.touched
             .extend(held_on.map(|release| (release, node.clone())));
         let was = std::mem::replace(&mut heard.held_on, held_on);
-        heard.may_have_left = true;
+        heard.may_have_left |= held_on.is_some();
         // What it found while it was held counts from now on, if it still is there.
         if was.is_some()
             && held_on.is_none()
@@ -229,6 +278,7 @@ impl Books {
             Standing::Broken => self.verdicts.insert(verdict),
             Standing::Verifying | Standing::Unproven => return,
             Standing::Good | Standing::Proven | Standing::Activated => {
+                self.good_somewhere.insert(release);
                 self.verdicts.remove(&verdict)
             }
         };
@@ -271,6 +321,18 @@ impl Books {
         for heard in self.heard.values_mut() {
             heard.activated_at = None;
             heard.verdict = None;
+        }
+    }
+
+    pub(super) fn stop(&mut self, on_broken: OnBroken) {
+        let stays = |node: &&NodeName| {
+            let heard = &self.heard[*node];
+            heard.found_good() || !heard.online
+        };
+        self.staying.clear();
+        if on_broken == OnBroken::Stop {
+            let asked = self.certain().filter(|node| self.asked.contains(*node));
+            self.staying = asked.filter(stays).cloned().collect();
         }
     }
 

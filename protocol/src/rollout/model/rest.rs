@@ -4,7 +4,6 @@
 use super::super::{Lived, Machine, Standing};
 use super::agent::{Agent, truth};
 use super::world::World;
-use crate::id::ReleaseId;
 
 impl World {
     pub(super) fn check_rest(&mut self) {
@@ -20,55 +19,53 @@ impl World {
             "forgotten"
         );
         assert_eq!(machine.poll_timeout(), None, "it never comes to rest");
-        let quarantined =
-            |release: ReleaseId| saved.quarantined.iter().any(|q| q.release == release);
-        let mut seen = Vec::new();
-        for (number, agent) in self.agents.iter().enumerate() {
-            let name = &agent.name;
-            let known = &machine.nodes[name];
-            assert_eq!(
-                known.active, agent.active,
-                "{name} is elsewhere than thought"
-            );
-            let active = agent.active;
-            if is_held_as_known(agent, machine) {
-                seen.push("held at rest");
-                continue;
-            }
-            let stays = active.is_some_and(|active| machine.stays_on(name, active));
-            let broken = |release| machine.is_broken_on(name, release);
-            let better =
-                |lived: &Lived| agent.held.contains(&lived.release) && !broken(lived.release);
-            let on_quarantined = active.is_some_and(quarantined);
-            if on_quarantined && !stays {
-                let nowhere = !saved.lived.iter().any(better);
-                assert!(nowhere, "{name} stays on a quarantined one");
-            }
-            if stays {
-                seen.push("stays after a stop");
-                let stopped = active.is_some_and(|active| self.books.stopped.contains(&active));
-                assert!(
-                    stopped,
-                    "{name} stays where no rollout stopped since live moved"
-                );
-                let standing = active.map(|active| truth(number, agent, active));
-                assert_ne!(
-                    standing,
-                    Some(Standing::Broken),
-                    "{name} stays on a broken one"
-                );
-            } else if machine.live().is_some_and(broken) {
-                let stuck = active == machine.live() && !known.returned;
-                let nowhere = !saved.lived.iter().any(better);
-                assert!(!stuck || nowhere, "{name} stays on a broken one");
-                seen.push("failed alone");
-            } else if let Some(live) = machine.live() {
-                assert_eq!(active, Some(live), "{name} is not on live");
-            } else if on_quarantined {
-                seen.push("failed and stays");
+        for number in 0..self.agents.len() {
+            if let Some(what) = self.check_agent_at_rest(number) {
+                self.saw(what);
             }
         }
-        seen.into_iter().for_each(|what| self.saw(what));
+    }
+
+    /// Returns what is to be said of it.
+    fn check_agent_at_rest(&self, number: usize) -> Option<&'static str> {
+        let machine = self.machine.as_ref().expect("the source runs");
+        let agent = &self.agents[number];
+        let (name, active) = (&agent.name, agent.active);
+        let known = &machine.nodes[name];
+        assert_eq!(known.active, active, "{name} is elsewhere than thought");
+        let found = (known.standing, agent.standing);
+        assert_eq!(found.0, found.1, "{name} stands otherwise than thought");
+        if is_held_as_known(agent, machine) {
+            return Some("held at rest");
+        }
+        let stays = active.is_some_and(|active| machine.stays_on(name, active));
+        let broken = |release| machine.is_broken_on(name, release);
+        let quarantined = active.is_some_and(|active| machine.is_quarantined(active));
+        let better = |lived: &Lived| agent.held.contains(&lived.release) && !broken(lived.release);
+        let nowhere = !machine.saved().lived.iter().any(better);
+        if quarantined && !stays {
+            assert!(nowhere, "{name} stays on a quarantined one");
+        }
+        if agent.standing == Standing::Broken && machine.live().is_some() {
+            let found = quarantined || active.is_some_and(broken);
+            assert!(found, "{name} found it broken, and nothing came of it");
+        }
+        if stays {
+            let stopped = active.is_some_and(|active| self.books.stopped.contains(&active));
+            assert!(stopped, "{name} stays where no rollout stopped since");
+            let standing = active.map(|active| truth(number, agent, active));
+            assert_ne!(standing, Some(Standing::Broken), "{name} stays on it");
+            Some("stays after a stop")
+        } else if machine.live().is_some_and(broken) {
+            let stuck = active == machine.live() && !known.returned;
+            assert!(!stuck || nowhere, "{name} stays on a broken one");
+            Some("failed alone")
+        } else if machine.live().is_some() {
+            assert_eq!(active, machine.live(), "{name} is not on live");
+            None
+        } else {
+            quarantined.then_some("failed and stays")
+        }
     }
 }
 

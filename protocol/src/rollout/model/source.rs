@@ -1,7 +1,8 @@
 //! The source: carries out what the machine says, and crashes.
 
 use super::super::{Event, Intent, Machine, Output, RECONNECT_TIMEOUT, Step};
-use super::world::{Happening, World, r};
+use super::queue::Queue;
+use super::world::{Happening, World};
 use crate::id::ReleaseId;
 use crate::release::Seq;
 
@@ -18,16 +19,22 @@ impl World {
         let machine = Machine::restore(saved, enrolled.collect(), self.policy, self.now);
         self.running = self.saved.rollout.as_ref().map(|r| r.target.release);
         self.machine = Some(machine);
+        self.queue = Queue::of(&self.saved);
         self.live_told = self.saved.lived.last().map(|lived| lived.release);
-        self.books.source_started(self.now + RECONNECT_TIMEOUT);
+        let kept_until = self.now + RECONNECT_TIMEOUT;
+        self.books.source_started(&self.saved, kept_until);
+        let mut untold = Vec::new();
         // The log outlives the machine's memory: what is newest is told again.
-        if self.seq > self.saved.seen.0 && self.saved.seen.0 > 0 {
+        for (seq, release) in self.log.range(self.saved.seen.0 + 1..) {
             let published = Event::Published {
-                release: r(self.seq),
-                seq: Seq(self.seq),
+                release: *release,
+                seq: Seq(*seq),
                 intent: Intent::Watched,
             };
-            self.soon(1, Happening::Hear(published, None));
+            untold.push(published);
+        }
+        for published in untold {
+            self.tell(published);
         }
         for agent in 0..self.agents.len() {
             self.soon(5_000, Happening::Connect(agent));
@@ -49,7 +56,13 @@ impl World {
         }
     }
 
+    /// The machine hears something, and is left to carry out what follows.
     pub(super) fn hear(&mut self, event: Event) {
+        self.tell(event);
+        self.drain();
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
         if self.machine.is_none() {
             return;
         }
@@ -64,17 +77,17 @@ impl World {
             self.books.moves(now);
         }
         self.books.hear(&event, now);
+        self.queue.hear(&event);
         if let Some(machine) = &mut self.machine {
             machine.handle(event, now);
         }
-        self.drain();
     }
 
     fn try_anew(&mut self, releases: &[ReleaseId]) {
         for release in releases {
             self.anew_at.insert(*release, self.now);
         }
-        self.told_back.retain(|(from, ..)| !releases.contains(from));
+        self.told_back.retain(|(from, _)| !releases.contains(from));
         self.left.retain(|(from, _)| !releases.contains(from));
         self.books
             .verdicts
@@ -86,7 +99,11 @@ impl World {
 
     pub(super) fn drain(&mut self) {
         loop {
-            let Some(output) = self.machine.as_mut().and_then(Machine::poll_output) else {
+            let Some(machine) = &mut self.machine else {
+                return;
+            };
+            let Some(output) = machine.poll_output() else {
+                self.queue.check_all_done(&self.saved);
                 return;
             };
             self.note(format_args!("  out {output:?}"));

@@ -11,11 +11,16 @@ use super::super::{
 };
 use super::agent::{Agent, Work};
 use super::books::Books;
+use super::link::Greeting;
+use super::queue::Queue;
+use super::restore::Restore;
 use super::rng::Rng;
 use crate::id::ReleaseId;
 use crate::name::Text;
 use crate::release::{Seq, UnixMillis};
 
+/// How many releases may be broken in a row.
+const TRIES_MAX: u64 = 60;
 /// Far above what a history takes.
 const STEPS_MAX: u64 = 20_000;
 
@@ -24,6 +29,10 @@ const STEPS_MAX: u64 = 20_000;
 pub(super) enum Happening {
     /// The machine hears something.
     Hear(Event, Option<u64>),
+    /// The source sees by an agent's greeting what its log lacks.
+    Ask(Box<Greeting>),
+    /// An agent is online, as it greeted.
+    Greet(Box<Greeting>),
     /// An agent reads a command.
     Read(usize, Command, u64),
     /// An agent is done with staging, or with finding out how a release stands.
@@ -35,6 +44,8 @@ pub(super) enum Happening {
     StartSource,
     Publish,
     Operator,
+    BackUp,
+    Restore,
 }
 
 pub(super) struct World {
@@ -50,12 +61,20 @@ pub(super) struct World {
     steps: u64,
     due: BTreeMap<(Instant, u64), Happening>,
     count: u64,
-    pub(super) seq: u64,
+    /// The source's log, and the releases whose files it has.
+    pub(super) log: BTreeMap<u64, ReleaseId>,
+    pub(super) files: BTreeSet<ReleaseId>,
+    /// The number of each release that ever was.
+    pub(super) numbers: BTreeMap<ReleaseId, u64>,
+    /// Other seeds meet other releases, good and broken.
+    first: u64,
+    pub(super) restore: Restore,
     /// Which rollout has begun and not ended.
     pub(super) running: Option<ReleaseId>,
     pub(super) books: Books,
-    /// Which agent was told to leave which release for which since it was last tried anew.
-    pub(super) told_back: BTreeSet<(ReleaseId, ReleaseId, usize)>,
+    pub(super) queue: Queue,
+    /// Which agent was told to leave which release since it was last tried anew.
+    pub(super) told_back: BTreeSet<(ReleaseId, usize)>,
     /// Which agent left which release by itself since then.
     pub(super) left: BTreeSet<(ReleaseId, usize)>,
     /// When a release was last tried anew.
@@ -65,11 +84,16 @@ pub(super) struct World {
     /// How often the things happened that a history is to meet.
     pub(super) seen: BTreeMap<&'static str, u64>,
     /// Kept only when a seed is played again: it is most of the work.
-    pub(super) log: Option<String>,
+    pub(super) story: Option<String>,
 }
 
-pub(super) fn r(seq: u64) -> ReleaseId {
-    ReleaseId::of(&seq.to_be_bytes())
+pub(super) fn frozen() -> Frozen {
+    Frozen {
+        why: Text::default(),
+        by: Text::default(),
+        at: UnixMillis(0),
+        by_rollback: false,
+    }
 }
 
 fn draw_policy(rng: &mut Rng) -> Policy {
@@ -116,16 +140,20 @@ impl World {
             steps: 0,
             due: BTreeMap::new(),
             count: 0,
-            // Other seeds meet other releases, good and broken.
-            seq: seed * 100,
+            log: BTreeMap::new(),
+            files: BTreeSet::new(),
+            numbers: BTreeMap::new(),
+            first: seed * 100,
+            restore: Restore::default(),
             running: None,
             books: Books::default(),
+            queue: Queue::default(),
             told_back: BTreeSet::new(),
             left: BTreeSet::new(),
             anew_at: BTreeMap::new(),
             live_told: None,
             seen: BTreeMap::new(),
-            log: None,
+            story: None,
         };
         let bare_fleet = world.rng.one_in(6);
         for number in 0..agents {
@@ -150,8 +178,8 @@ impl World {
 
     pub(super) fn note(&mut self, what: fmt::Arguments<'_>) {
         let elapsed = (self.now - self.start).as_millis();
-        if let Some(log) = &mut self.log {
-            writeln!(log, "{elapsed:>8} {what}").unwrap();
+        if let Some(story) = &mut self.story {
+            writeln!(story, "{elapsed:>8} {what}").unwrap();
         }
     }
 
@@ -164,14 +192,34 @@ impl World {
         self.policy = draw_policy(&mut self.rng);
     }
 
+    /// The number of the newest release in the source's log.
+    pub(super) fn head(&self) -> u64 {
+        self.log
+            .last_key_value()
+            .map_or(self.first, |(seq, _)| *seq)
+    }
+
     fn publish(&mut self) {
-        self.seq += 1;
+        if self.machine.is_none() || !self.restore.may_go_on() {
+            return;
+        }
         let intent = match self.rng.below(6) {
             0 => Intent::Held,
             1 | 2 => Intent::Wanted,
             _ => Intent::Watched,
         };
-        let (release, seq) = (r(self.seq), Seq(self.seq));
+        self.append(intent);
+    }
+
+    fn append(&mut self, intent: Intent) {
+        let seq = self.head() + 1;
+        self.check_number(seq);
+        let other = self.numbers.values().filter(|number| **number == seq);
+        let release = ReleaseId::of(format!("{seq} {}", other.count()).as_bytes());
+        self.numbers.insert(release, seq);
+        self.log.insert(seq, release);
+        self.files.insert(release);
+        let seq = Seq(seq);
         self.hear(Event::Published {
             release,
             seq,
@@ -185,13 +233,12 @@ impl World {
                 let number = self.rng.index(self.agents.len());
                 return self.hold_or_let_go(number);
             }
-            0 => Event::Freeze(Frozen {
-                why: Text::default(),
-                by: Text::default(),
-                at: UnixMillis(0),
-                by_rollback: false,
-            }),
-            1 | 2 => Event::Thaw,
+            0 => Event::Freeze(frozen()),
+            1 | 2 if !self.restore.may_go_on() => return,
+            1 | 2 => {
+                self.restore.pending = false;
+                Event::Thaw
+            }
             _ => {
                 // What is broken, and what went before: both may be asked for again.
                 let broken = self.saved.quarantined.iter().map(|q| q.release);
@@ -201,6 +248,7 @@ impl World {
                     return;
                 }
                 let release = all[self.rng.index(all.len())];
+                self.restore.wanted.insert(release);
                 Event::Retry { release }
             }
         };
@@ -212,7 +260,20 @@ impl World {
         match happening {
             Happening::Hear(event, link) => {
                 if link.is_none_or(|link| linked(self, link)) {
+                    if let Event::Returned { node, to, .. } = &event {
+                        self.take_in(node, (*to, Standing::Verifying));
+                    }
                     self.hear(event);
+                }
+            }
+            Happening::Ask(greeting) => {
+                if linked(self, greeting.link) {
+                    self.ask_for_lost(&greeting);
+                }
+            }
+            Happening::Greet(greeting) => {
+                if linked(self, greeting.link) {
+                    self.greet(*greeting);
                 }
             }
             Happening::Read(number, command, link) => {
@@ -236,6 +297,8 @@ impl World {
             Happening::StartSource => self.start_source(),
             Happening::Publish => self.publish(),
             Happening::Operator => self.operate(),
+            Happening::BackUp => self.back_up(),
+            Happening::Restore => self.restore_backup(),
         }
     }
 
@@ -286,6 +349,10 @@ impl World {
         for _ in 0..3 {
             self.soon(230_000, Happening::CrashSource);
         }
+        if self.rng.one_in(3) {
+            self.soon(150_000, Happening::BackUp);
+            self.soon(230_000, Happening::Restore);
+        }
         while self.step(faults_end) {}
         self.faulty = false;
         self.note(format_args!("no more faults"));
@@ -297,6 +364,36 @@ impl World {
         }
         let end = self.now + Duration::from_secs(3_600);
         while self.step(end) {}
+        self.go_on_after_restore();
         self.check_rest();
+    }
+
+    /// The source has its files, and no agent knows another one by its number.
+    fn can_go_everywhere(&self, release: ReleaseId) -> bool {
+        let seq = self.numbers[&release];
+        let other = |agent: &Agent| agent.known.get(&seq).is_some_and(|known| *known != release);
+        self.files.contains(&release) && !self.agents.iter().any(other)
+    }
+
+    /// A person thaws what was restored, and publishes until what is live can be everywhere.
+    fn go_on_after_restore(&mut self) {
+        let is_stuck = |world: &Self| {
+            let machine = world.machine.as_ref().expect("the source runs");
+            machine
+                .live()
+                .is_some_and(|live| !world.can_go_everywhere(live))
+        };
+        for tries in 0.. {
+            if !self.restore.happened || !(self.restore.pending || is_stuck(self)) {
+                break;
+            }
+            assert!(tries < TRIES_MAX, "nothing goes live any more");
+            assert!(self.restore.may_go_on(), "some were not heard");
+            self.restore.pending = false;
+            self.hear(Event::Thaw);
+            self.append(Intent::Wanted);
+            let end = self.now + Duration::from_secs(600);
+            while self.step(end) {}
+        }
     }
 }

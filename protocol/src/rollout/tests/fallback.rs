@@ -64,3 +64,17 @@ fn what_nobody_found_good_is_quarantined_by_the_first_who_finds_it_broken_though
     bench.verified("a", 1, Standing::Proven);
     assert_eq!(bench.take(), [ask("a", Command::Push(r(3)))]);
 }
+
+#[test]
+fn a_node_does_not_go_back_to_what_it_found_broken_while_nothing_was_live() {
+    let mut bench = Bench::new();
+    bench.publish(Intent::Held);
+    bench.online("a", &[1], Some(1), Standing::Broken);
+    bench.publish(Intent::Watched);
+    bench.staged("a", 2);
+    bench.activated("a", 2);
+    bench.take();
+    bench.verified("a", 2, Standing::Broken);
+    let told = bench.take();
+    assert!(!told.contains(&ask("a", Command::Return(r(1)))), "{told:?}");
+}
