@@ -332,6 +332,13 @@ impl Findings {
             let why = "imports are not compared, as its standard library is not found";
             self.unjudged.push(format!("`{python}`: {why}"));
         }
+        for one in installed.iter().filter(|one| one.unlisted > 0) {
+            let (count, python) = (one.unlisted, one.python.display());
+            let why = "cannot be read that say which modules are installed";
+            self.unjudged.push(format!(
+                "`{python}`: imports are not compared, as {count} files or folders {why}"
+            ));
+        }
     }
 
     /// Cuts the lists to what is told, each reason once.

@@ -1,6 +1,8 @@
 //! What is installed on the servers, in real virtual environments, and what a release wants of it.
 
-use codevol_tests::{Agent, Defines, Fleet, Venv};
+use std::fs;
+
+use codevol_tests::{Agent, Defines, Fleet, Venv, save, wait_until};
 
 /// Adds an agent whose releases are compared with an environment.
 fn add(fleet: &mut Fleet, name: &str, venv: &Venv, policy: &str) {
@@ -59,6 +61,41 @@ fn a_missing_package_is_refused_before_any_file_is_visible() {
     fleet.source.run(&["retry", "r2"]).succeeds();
     fleet.source.wait_live_everywhere(2);
     assert!(fleet.agents[0].read("requirements.txt").is_some());
+}
+
+#[test]
+fn a_damaged_file_of_a_refused_release_is_put_back_on_one_and_the_same_link() {
+    let mut fleet = Fleet::without_agents();
+    let venv = Venv::make(fleet.source.place(), "venv");
+    venv.install("dagster", "1.11.2");
+    add(&mut fleet, "dag-01", &venv, "refuse");
+    fleet.source.wait_live_everywhere(1);
+    let wanted = "polars==1.2\n";
+    fleet.source.save("requirements.txt", wanted);
+    fleet.source.run(&["push"]).exits(1);
+    // It comes back with a release that it does not offer, one file of which is held nowhere else, and is
+    // then damaged: what was damaged before the start, and never activated, would be dropped.
+    fleet.agent().process().terminate();
+    fleet.agent().set("VOLUME__0__DRIFT", "restore");
+    fleet.agent().set("VOLUME__0__SCRUB", "1s");
+    fleet.agent().start();
+    fleet.source.wait_live_everywhere(1);
+    let agent = &fleet.agents[0];
+    let refused = agent
+        .releases()
+        .into_iter()
+        .find(|r| r.starts_with("000002"));
+    let file = agent.root().join("releases").join(refused.unwrap());
+    let file = file.join("requirements.txt");
+    save(&file, b"polars==9.9\n");
+    wait_until("the file is as released", || {
+        fs::read_to_string(&file).is_ok_and(|text| text == wanted)
+    });
+    let log = fleet.agent().process().log();
+    assert!(!log.contains("lost the source"), "{log}");
+    // To have it whole is not to accept it.
+    let status = fleet.source.wait_live_everywhere(1);
+    assert_eq!(status.node("dag-01")["staged"][0], 1, "{status}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,8 +26,10 @@ pub(super) struct Installed {
     pub(super) modules: BTreeSet<String>,
     /// Those of the standard library; nothing where that is not found.
     pub(super) standard: Option<BTreeSet<String>>,
-    /// How many records and folders say nothing.
+    /// How many records say nothing.
     pub(super) unread: usize,
+    /// How many folders and lists of modules cannot be read: anything may be in them.
+    pub(super) unlisted: usize,
 }
 
 /// An environment, and how it can be told that it is still the same.
@@ -64,7 +67,7 @@ impl Kept {
         for folder in &added {
             match gathered.modules_of(folder) {
                 // A folder that is gone gives nothing.
-                Err(error) if !error.is_not_found() => gathered.unread += 1,
+                Err(error) if !error.is_not_found() => gathered.unlisted += 1,
                 Ok(()) | Err(_) => {}
             }
         }
@@ -85,6 +88,7 @@ impl Kept {
             modules: gathered.modules,
             standard,
             unread: gathered.unread,
+            unlisted: gathered.unlisted,
         };
         Ok(Self { installed, stamps })
     }
@@ -97,12 +101,13 @@ impl Kept {
 }
 
 impl Installed {
-    /// Whether an import of this module finds something.
+    /// Whether an import of this module finds something, as far as that can be told.
     pub(super) fn gives(&self, module: &str) -> bool {
         let is_standard = |standard: &BTreeSet<String>| standard.contains(module);
         // Names that begin so are an interpreter's own; many are compiled into it.
         module.starts_with('_')
             || BUILT_IN.contains(&module)
+            || self.unlisted > 0
             || self.modules.contains(module)
             || self.standard.as_ref().is_none_or(is_standard)
     }
@@ -151,6 +156,7 @@ struct Gathered {
     modules: BTreeSet<String>,
     added: Vec<PathBuf>,
     unread: usize,
+    unlisted: usize,
 }
 
 impl Gathered {
@@ -187,26 +193,39 @@ impl Gathered {
             self.unread += 1;
             return;
         };
-        if is_editable(path) {
+        if is_editable(&self.list(&path.join("direct_url.json"))) {
             // What it gives is found by code of its own, and not by a name in this folder.
             self.modules.insert(name.as_str().replace('-', "_"));
-            // Not each of them has that list.
-            let listed = beginning(&path.join("top_level.txt"), RECORD_BYTES_MAX);
-            let listed = listed.unwrap_or_default();
+            let listed = self.list(&path.join("top_level.txt"));
             let listed = listed.lines().map(str::trim).filter(|l| !l.is_empty());
             self.modules.extend(listed.map(str::to_owned));
         }
         self.packages.entry(name).or_insert(version);
     }
 
+    /// Reads a file that says which modules there are, or where. Not each package has it.
+    fn list(&mut self, path: &Path) -> String {
+        match beginning(path, RECORD_BYTES_MAX) {
+            Ok(text) => text,
+            Err(error) => {
+                // A record may be a file, and then there is nothing below it.
+                let none = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+                self.unlisted += usize::from(!none.contains(&error.kind()));
+                String::new()
+            }
+        }
+    }
+
     /// Takes in the folders that a `.pth` file adds to the path. Lines of code in it are not run.
     fn path_file(&mut self, folder: &Path, name: &str) {
-        let text = beginning(&folder.join(name), RECORD_BYTES_MAX).unwrap_or_default();
+        let text = self.list(&folder.join(name));
         let is_folder =
             |line: &&str| !line.is_empty() && !line.starts_with('#') && !line.starts_with("import");
         for line in text.lines().map(str::trim).filter(is_folder) {
             if self.added.len() < ADDED_MAX {
                 self.added.push(folder.join(line));
+            } else {
+                self.unlisted += 1;
             }
         }
     }
@@ -237,9 +256,9 @@ fn name_and_version(path: &Path, stem: &str) -> Option<(PackageName, String)> {
     Some((name.parse().ok().filter(|_| is_short)?, version))
 }
 
-fn is_editable(record: &Path) -> bool {
-    let text = beginning(&record.join("direct_url.json"), RECORD_BYTES_MAX).unwrap_or_default();
-    let said: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+/// Goes by a package's `direct_url.json`; most have none.
+fn is_editable(text: &str) -> bool {
+    let said: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
     let editable = said.pointer("/dir_info/editable");
     editable.and_then(serde_json::Value::as_bool) == Some(true)
 }
@@ -259,8 +278,12 @@ fn module(name: &str) -> Option<String> {
 
 fn standard(library: &Path) -> Result<BTreeSet<String>, Unreadable> {
     let mut names = names(library)?;
-    // Not everywhere: the modules may be compiled in.
-    names.extend(self::names(&library.join("lib-dynload")).unwrap_or_default());
+    match self::names(&library.join("lib-dynload")) {
+        Ok(compiled) => names.extend(compiled),
+        // Not everywhere: the modules may be compiled in.
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
     Ok(names.iter().filter_map(|name| module(name)).collect())
 }
 

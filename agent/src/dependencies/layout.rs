@@ -8,7 +8,7 @@
 //! ```
 
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 /// Where the parts of an environment lie.
@@ -54,7 +54,7 @@ pub(super) enum Unreadable {
 impl Unreadable {
     /// Whether there is nothing at that path.
     pub(super) fn is_not_found(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::Io { source, .. } if source.kind() == ErrorKind::NotFound)
     }
 }
 
@@ -67,7 +67,7 @@ impl Layout {
     pub(super) fn of(python: &Path) -> Result<Self, Unreadable> {
         // That this user may not read what it is a link to is no matter: it is not run.
         let real = fs::metadata(python);
-        let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        let denied = |error: &io::Error| error.kind() == ErrorKind::PermissionDenied;
         if !real.as_ref().is_err_and(denied) && at(python, real)?.is_dir() {
             return Err(Unreadable::Folder(python.to_owned()));
         }
@@ -200,7 +200,7 @@ fn venv(python: &Path) -> Result<Option<(PathBuf, Config)>, Unreadable> {
         let path = folder.join(CONFIG);
         match beginning(&path, CONFIG_BYTES_MAX) {
             Ok(text) => return Ok(Some((folder.to_owned(), Config { path, text }))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(source) => return Err(Unreadable::Io { path, source }),
         }
     }
@@ -229,15 +229,22 @@ fn only_version(prefix: &Path, python: &Path) -> Result<(u64, u64), Unreadable> 
     }
 }
 
-/// Returns those of the folders below a library that are there. Where `lib64` is a link to `lib`, once.
+/// Returns those of the folders below a library that are there, or may be: who reads one that cannot be
+/// looked at hears why. Where `lib64` is a link to `lib`, once.
 fn folders_of(prefix: &Path, (major, minor): (u64, u64), names: &[&str]) -> Vec<PathBuf> {
     let libraries = ["lib", "lib64"].map(|lib| prefix.join(lib));
     let mut folders: Vec<PathBuf> = Vec::new();
     for library in libraries {
         let library = library.join(format!("python{major}.{minor}"));
         let there = names.iter().map(|name| library.join(name));
-        for folder in there.filter_map(|folder| fs::canonicalize(folder).ok()) {
-            if folder.is_dir() && !folders.contains(&folder) {
+        for folder in there {
+            let none = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+            let folder = match fs::canonicalize(&folder) {
+                Ok(real) if real.is_dir() => real,
+                Err(error) if !none.contains(&error.kind()) => folder,
+                Ok(_) | Err(_) => continue,
+            };
+            if !folders.contains(&folder) {
                 folders.push(folder);
             }
         }

@@ -112,14 +112,25 @@ impl Wants {
             PROJECT => self.project(tree, path),
             "uv.lock" => self.lock(tree, path, lock::uv),
             "poetry.lock" => {
-                let beside = beside(path, PROJECT);
-                let project = beside.and_then(|path| Some((self.text(tree, &path)?, path)));
-                let project = project.and_then(|(text, _)| project::read(&text).ok());
-                let project = project.unwrap_or_default();
+                let project = self.beside_lock(tree, path);
                 self.lock(tree, path, |text| lock::poetry(text, &project));
             }
             _ => self.requirements(tree, path),
         }
+    }
+
+    /// Reads the project that a lock file is of; an empty one where that cannot be read, which is said.
+    fn beside_lock(&mut self, tree: Tree<'_>, path: &RelPath) -> Project {
+        let Some(path) = beside(path, PROJECT) else {
+            return Project::default();
+        };
+        let Some(text) = self.text(tree, &path) else {
+            return Project::default();
+        };
+        project::read(&text).unwrap_or_else(|Invalid| {
+            self.unjudged(path.as_str(), NOT_READ);
+            Project::default()
+        })
     }
 
     /// Reads a requirements file, and those that it includes.
@@ -252,8 +263,9 @@ impl Wants {
     }
 
     fn unjudged(&mut self, what: &str, why: &str) {
-        if self.unjudged.len() < UNJUDGED_MAX {
-            self.unjudged.push(format!("{what}: {why}"));
+        let said = format!("{what}: {why}");
+        if self.unjudged.len() < UNJUDGED_MAX && !self.unjudged.contains(&said) {
+            self.unjudged.push(said);
         }
     }
 }

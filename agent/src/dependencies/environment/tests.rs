@@ -30,6 +30,7 @@ pub(in crate::dependencies) fn installed(
         modules: texts(modules),
         standard: standard.map(texts),
         unread: 0,
+        unlisted: 0,
     }
 }
 
@@ -157,6 +158,29 @@ fn an_editable_package_gives_its_own_name_and_what_it_lists() {
 }
 
 #[test]
+fn where_a_list_of_modules_cannot_be_read_nothing_is_said_to_be_missing() {
+    let site = "venv/lib/python3.11/site-packages";
+    // A folder can be opened as a file is, and not be read.
+    for list in ["more.pth", "a-1.dist-info/direct_url.json"] {
+        let laid = Laid::new();
+        laid.package("a-1.dist-info", "Name: a\nVersion: 1\n");
+        assert!(!laid.read().gives("pandas"));
+        fs::create_dir(laid.path(&format!("{site}/{list}"))).unwrap();
+        let read = laid.read();
+        assert_eq!((read.unread, read.unlisted), (0, 1), "{list}");
+        assert!(read.gives("pandas"), "{list}");
+        assert_eq!(shown(&read.packages), ["a 1"]);
+    }
+    let laid = Laid::new();
+    laid.file(&format!("{site}/more.pth"), "no-folder.txt\ngone\n");
+    laid.file(&format!("{site}/no-folder.txt"), "");
+    assert_eq!(laid.read().unlisted, 1);
+    let laid = Laid::new();
+    laid.file(&format!("{site}/more.pth"), &"x\n".repeat(ADDED_MAX + 1));
+    assert_eq!(laid.read().unlisted, 1);
+}
+
+#[test]
 fn the_system_counts_only_where_the_environment_includes_it() {
     let laid = Laid::new();
     laid.file(
@@ -213,6 +237,18 @@ fn what_cannot_be_read_says_which_file_it_is() {
     let laid = Laid::new();
     laid.file("lonely/bin/python", "");
     laid.file("lonely/lib/python3.x/os.py", "");
+    let dynload = laid.path("base/lib/python3.11/lib-dynload");
+    fs::remove_dir_all(&dynload).unwrap();
+    laid.read();
+    laid.file("base/lib/python3.11/lib-dynload", "");
+    let error = Kept::read(&laid.python()).unwrap_err().to_string();
+    assert!(error.contains("lib-dynload"), "{error}");
+    fs::remove_file(&dynload).unwrap();
+    let library = laid.path("venv/lib64");
+    symlink("lib64", &library).unwrap();
+    let error = Kept::read(&laid.python()).unwrap_err().to_string();
+    assert!(error.contains("lib64"), "{error}");
+    fs::remove_file(&library).unwrap();
     for (path, said) in [
         ("venv/bin/gone", "cannot read `"),
         ("venv", "is a folder"),

@@ -149,6 +149,15 @@ fn a_file_that_cannot_be_judged_is_said_and_the_others_are_read() {
 }
 
 #[test]
+fn a_project_that_cannot_be_read_is_said_where_only_its_lock_is_compared() {
+    let lock = "[[package]]\nname = \"polars\"\nversion = \"1.2\"\n";
+    let laid = Laid::new(&[("pyproject.toml", "[tool"), ("poetry.lock", lock)]);
+    let said = ["pyproject.toml", "poetry.lock"]
+        .map(|file| format!("{file}: it cannot be read as what its name says"));
+    assert_eq!(laid.wants(&["poetry.lock"]).unjudged, said);
+}
+
+#[test]
 fn poetrys_own_rules_are_judged_by_its_lock_alone() {
     let project = "[tool.poetry.dependencies]\npolars = \"^1\"\n";
     let without = Laid::new(&[("pyproject.toml", project)]).wants(&[]);
