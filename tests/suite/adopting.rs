@@ -1,6 +1,7 @@
 //! A server on which people have worked: what stands there becomes r0, to go back to.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use codevol_tests::{
@@ -26,8 +27,13 @@ fn what_stands_on_a_server_becomes_its_baseline_and_stays_as_it_is() {
     let token = fleet.source.invite("dag-01");
     let refused = agent.run_join(&token, &[]).exits(4);
     assert!(refused.stderr.contains("`--adopt`"), "{refused}");
+    let secret = agent.root().join("pipes/key.pem");
+    save(&secret, b"for some only");
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let joined = agent.run_join(&token, &["--adopt"]).exits(0);
     assert!(joined.stdout.contains("as r0"), "{joined}");
+    let warned = "`pipes/key.pem` was not for everybody, and its copy in r0 can be read";
+    assert!(joined.stderr.contains(warned), "{joined}");
     assert!(joined.stdout.contains("/current`"), "{joined}");
     assert_eq!(agent.current_seq(), Some(0));
     let release = agent.release_file();

@@ -12,7 +12,7 @@ use codevol_protocol::key::SecretKey;
 use codevol_protocol::limits::{ENTRIES_MAX, RELEASE_BYTES_MAX};
 use codevol_protocol::manifest::{Entry, Manifest, ManifestError};
 use codevol_protocol::name::{Text, VolumeName};
-use codevol_protocol::path::RelPath;
+use codevol_protocol::path::{LinkTarget, RelPath};
 use codevol_protocol::release::{Origin, Release, Seq, SignedRelease, UnixMillis};
 use codevol_store::dir::{Dir, DirError, Kind};
 
@@ -26,6 +26,9 @@ use super::places::{CURRENT, OWN, RELEASES};
 const BASELINE: &str = "baseline";
 /// How much of a file is read at a time, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
+/// Who is neither owner nor of the group may enter a directory, or read a file.
+const OTHERS_ENTER: u32 = 0o001;
+const OTHERS_READ: u32 = 0o004;
 /// What is never code: Python makes the one itself, the others are of the version control.
 const LEFT_OUT: [&str; 4] = ["__pycache__", ".git", ".hg", ".svn"];
 
@@ -55,6 +58,8 @@ pub struct Adopted {
     pub bytes: u64,
     /// What stands there and is not in it, and why.
     pub skipped: Vec<(String, &'static str)>,
+    /// Files that not everybody could read there, and that everybody can read in it.
+    pub opened: Vec<String>,
 }
 
 /// Why nothing was adopted. What stands there is as it was.
@@ -94,7 +99,7 @@ impl Root {
         places.discard(&places.incoming, BASELINE)?;
         let tree = places.incoming.ensure_dir(BASELINE, 0o755)?;
         let mut copy = Copy::default();
-        let copied = copy.dir(&places.root, &tree, "");
+        let copied = copy.dir(&places.root, &tree, ("", false));
         let copied = copied.and_then(|_is_any| copy.links(&tree));
         let whole = copied.and_then(|manifest| {
             let is_empty = manifest.is_empty();
@@ -108,7 +113,7 @@ impl Root {
             places.discard(&places.incoming, BASELINE)?;
             places.empty_trash()?;
         }
-        let (manifest, skipped) = (whole?, copy.skipped);
+        let (manifest, skipped, opened) = (whole?, copy.skipped, copy.opened);
         let (files, bytes) = (manifest.files(), manifest.total_bytes());
         let held = Held::baseline(record(of, &manifest, now), manifest);
         let held = Arc::new(held.ok_or(AdoptError::TooLarge)?);
@@ -130,6 +135,7 @@ impl Root {
             files,
             bytes,
             skipped,
+            opened,
         })
     }
 }
@@ -164,11 +170,18 @@ struct Copy {
     entries: BTreeMap<RelPath, Entry>,
     bytes: u64,
     skipped: Vec<(String, &'static str)>,
+    opened: Vec<String>,
 }
 
 impl Copy {
-    /// Copies a directory, and all below it; its links are made last. Returns whether anything is in it.
-    fn dir(&mut self, from: &Dir, to: &Dir, at: &str) -> Result<bool, AdoptError> {
+    /// Copies a directory, which some users cannot enter where it is closed, and all below it; its links are
+    /// made last. Returns whether anything is in it.
+    fn dir(
+        &mut self,
+        from: &Dir,
+        to: &Dir,
+        (at, is_closed): (&str, bool),
+    ) -> Result<bool, AdoptError> {
         let before = self.entries.len();
         for (name, kind) in from.entries()? {
             let Some(name) = name.to_str() else {
@@ -186,7 +199,7 @@ impl Copy {
                     .push((path, "no release can hold a path like this"));
                 continue;
             };
-            self.one((from, name), to, (at, kind))?;
+            self.one((from, name), to, (at, kind, is_closed))?;
             if self.entries.len() > ENTRIES_MAX || self.bytes > RELEASE_BYTES_MAX {
                 return Err(AdoptError::TooLarge);
             }
@@ -198,22 +211,28 @@ impl Copy {
         &mut self,
         (from, name): (&Dir, &str),
         to: &Dir,
-        (path, kind): (RelPath, Kind),
+        (path, kind, is_closed): (RelPath, Kind, bool),
     ) -> Result<(), AdoptError> {
         let entry = match kind {
             Kind::Dir => {
                 let (from, to) = (from.open_dir(name)?, to.ensure_dir(name, 0o755)?);
-                if self.dir(&from, &to, &format!("{path}/"))? {
+                let is_closed = is_closed || from.stat_self()?.mode & OTHERS_ENTER == 0;
+                if self.dir(&from, &to, (&format!("{path}/"), is_closed))? {
                     return Ok(());
                 }
                 Entry::Dir
             }
-            Kind::File => self.file((from, name), to, &path)?,
-            Kind::Symlink => match from.read_link(name)?.parse() {
+            Kind::File => {
+                let (entry, mode) = self.file((from, name), to, &path)?;
+                if is_closed || mode & OTHERS_READ == 0 {
+                    self.opened.push(path.to_string());
+                }
+                entry
+            }
+            Kind::Symlink => match target(from, name)? {
                 Ok(target) => Entry::Symlink { target },
-                Err(_) => {
-                    let path = path.to_string();
-                    self.skipped.push((path, "the link leaves the volume"));
+                Err(why) => {
+                    self.skipped.push((path.to_string(), why));
                     return Ok(());
                 }
             },
@@ -228,13 +247,14 @@ impl Copy {
         Ok(())
     }
 
-    /// Copies a file. What it says is what was copied, whatever is written to it meanwhile.
+    /// Copies a file, and returns its mode too. What it says is what was copied, whatever is written to it
+    /// meanwhile.
     fn file(
         &mut self,
         (from, name): (&Dir, &str),
         to: &Dir,
         path: &RelPath,
-    ) -> Result<Entry, AdoptError> {
+    ) -> Result<(Entry, u32), AdoptError> {
         let mut source = from.open_file(name)?;
         let error = |action| {
             move |source: io::Error| DirError::Io {
@@ -244,9 +264,9 @@ impl Copy {
             }
         };
         let stat = source.metadata().map_err(error("look at"))?;
-        let executable = stat.permissions().mode() & 0o100 != 0;
-        let mode = if executable { 0o755 } else { 0o644 };
-        let mut copy = to.create_file(name, mode)?;
+        let mode = stat.permissions().mode();
+        let executable = mode & 0o100 != 0;
+        let mut copy = to.create_file(name, if executable { 0o755 } else { 0o644 })?;
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut size = 0_u64;
@@ -264,11 +284,12 @@ impl Copy {
             }
         }
         self.bytes += size;
-        Ok(Entry::File {
+        let entry = Entry::File {
             blob: BlobId::from(hasher.finalize()),
             size,
             executable,
-        })
+        };
+        Ok((entry, mode))
     }
 
     /// Makes the links that stay inside the tree. The others are not in it.
@@ -299,6 +320,15 @@ impl Copy {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+}
+
+/// Returns where a link points, or why no release can hold it.
+fn target(from: &Dir, name: &str) -> Result<Result<LinkTarget, &'static str>, DirError> {
+    match from.read_link(name) {
+        Ok(target) => Ok(target.parse().or(Err("the link leaves the volume"))),
+        Err(error) if error.is_no_text() => Ok(Err("the link's target is not UTF-8")),
+        Err(error) => Err(error),
     }
 }
 

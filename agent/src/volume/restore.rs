@@ -69,12 +69,12 @@ impl Root {
         if stat.is_none_or(|stat| stat.kind != Kind::Symlink) {
             return Ok(true);
         }
-        // A target that is no text is none of ours.
-        Ok(self
-            .places
-            .root
-            .read_link(CURRENT)
-            .map_or(true, |target| target != expected))
+        match self.places.root.read_link(CURRENT) {
+            Ok(target) => Ok(target != expected),
+            // That is none of ours.
+            Err(error) if error.is_no_text() => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes `current` name the active release again. Returns whether it did not.

@@ -18,7 +18,7 @@ use crate::exit::ExitStatus;
 use crate::output::units;
 use crate::screens;
 
-/// How many paths that are left out are named.
+/// How many paths that are left out, or are open to more users, are named.
 const NAMED_MAX: usize = 20;
 
 /// The arguments of `adopt`.
@@ -37,6 +37,7 @@ struct Document<'a> {
     files: usize,
     bytes: u64,
     skipped: Vec<Skipped<'a>>,
+    opened: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -65,6 +66,7 @@ pub fn run(args: &AdoptArgs, context: &Context) -> Result<ExitStatus, CommandErr
     let progress = context.printer.progress("copying");
     let adopted = adopt(agent, volume)?;
     drop(progress);
+    warn_of(&adopted, context);
     if context.printer.is_json() {
         let skipped = adopted.skipped.iter();
         context.printer.json(&Document {
@@ -74,6 +76,7 @@ pub fn run(args: &AdoptArgs, context: &Context) -> Result<ExitStatus, CommandErr
             files: adopted.files,
             bytes: adopted.bytes,
             skipped: skipped.map(|(path, why)| Skipped { path, why }).collect(),
+            opened: &adopted.opened,
         })?;
     } else {
         report(&adopted, volume, context)?;
@@ -145,6 +148,19 @@ fn running() -> CommandError {
         .hint("stop it, adopt, and start it again")
 }
 
+/// Warns of what people may not expect of it.
+pub(super) fn warn_of(adopted: &Adopted, context: &Context) {
+    let skipped = adopted.skipped.iter();
+    let skipped = skipped.map(|(path, why)| format!("`{}` is not in r0: {why}", Printable(path)));
+    warn(skipped, "are not in r0", context);
+    let opened = adopted.opened.iter();
+    let opened = opened.map(|path| {
+        let path = Printable(path);
+        format!("`{path}` was not for everybody, and its copy in r0 can be read by every user of this host")
+    });
+    warn(opened, "were not for everybody, and are in r0", context);
+}
+
 /// Tells what was adopted, and how Dagster comes to read it.
 pub(super) fn report(
     adopted: &Adopted,
@@ -156,19 +172,18 @@ pub(super) fn report(
     context.printer.line(format_args!(
         "Adopted  {files} ({size}) as r0, a copy: what stands in {root} stays as it is"
     ))?;
-    for (path, why) in adopted.skipped.iter().take(NAMED_MAX) {
-        let path = Printable(path);
-        context
-            .printer
-            .warning(format!("`{path}` is not in r0: {why}"));
-    }
-    let more = adopted.skipped.len().saturating_sub(NAMED_MAX);
-    if more > 0 {
-        context
-            .printer
-            .warning(format!("{more} more paths are not in r0"));
-    }
     context.printer.line(format_args!(
         "Dagster  goes on with {root} itself until it is started with `-d {root}/current`: only there it sees releases, and r0 where it must go back"
     ))
+}
+
+/// Warns of each path, as far as they are not too many.
+fn warn(mut paths: impl ExactSizeIterator<Item = String>, what: &str, context: &Context) {
+    for path in paths.by_ref().take(NAMED_MAX) {
+        context.printer.warning(path);
+    }
+    if paths.len() > 0 {
+        let more = units::count(paths.len(), "more path", "more paths");
+        context.printer.warning(format!("{more} {what}"));
+    }
 }

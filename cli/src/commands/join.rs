@@ -324,6 +324,9 @@ fn report(
                 .warning(format!("code server {}: {advice}", inspection.address));
         }
     }
+    if let Some(adopted) = adopted {
+        adopt::warn_of(adopted, context);
+    }
     if context.printer.is_json() {
         context.printer.json(&Joined {
             schema: "codevol.join/1",

@@ -88,6 +88,12 @@ impl DirError {
         self.errno() == Some(Errno::EXIST)
     }
 
+    /// Whether a name or a link's target is no UTF-8.
+    #[must_use]
+    pub fn is_no_text(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::InvalidData)
+    }
+
     /// Whether the disk or the quota is full.
     #[must_use]
     pub fn is_no_space(&self) -> bool {

@@ -5,7 +5,9 @@
     reason = "what people write needs no durability"
 )]
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
@@ -122,6 +124,33 @@ fn nothing_is_adopted_where_there_is_nothing_or_where_releases_are() {
 }
 
 #[test]
+fn what_others_could_not_read_there_and_can_in_it_is_named() {
+    let disk = lived_in();
+    for (path, mode) in [
+        ("secret", 0o600),
+        ("team", 0o640),
+        ("open", 0o604),
+        ("run.sh", 0o755),
+        ("closed/deep/plain", 0o644),
+        ("entered/plain", 0o644),
+    ] {
+        let path = disk.root().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    for (folder, mode) in [("closed", 0o750), ("entered", 0o711)] {
+        let folder = disk.root().join(folder);
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut opened = adopt(&mut disk.open()).unwrap().opened;
+    opened.sort();
+    assert_eq!(opened, ["closed/deep/plain", "secret", "team"]);
+    let secret = fs::metadata(disk.root().join("current/secret")).unwrap();
+    assert_eq!(secret.permissions().mode() & 0o777, 0o644);
+}
+
+#[test]
 fn what_no_release_can_hold_is_named_and_left_where_it_is() {
     let disk = lived_in();
     let secret = disk.temp.path().join("secret");
@@ -130,6 +159,7 @@ fn what_no_release_can_hold_is_named_and_left_where_it_is() {
     symlink("../secret", disk.root().join("above")).unwrap();
     fs::create_dir(disk.root().join("lone")).unwrap();
     symlink("../../secret", disk.root().join("lone/above")).unwrap();
+    symlink(OsStr::from_bytes(b"\xff"), disk.root().join("no-text")).unwrap();
     let mut root = disk.open();
     let adopted = adopt(&mut root).unwrap();
     let mut names: Vec<&str> = adopted
@@ -138,7 +168,7 @@ fn what_no_release_can_hold_is_named_and_left_where_it_is() {
         .map(|(path, _)| path.as_str())
         .collect();
     names.sort_unstable();
-    assert_eq!(names, ["above", "absolute", "lone/above"]);
+    assert_eq!(names, ["above", "absolute", "lone/above", "no-text"]);
     let mut expected = used();
     expected.insert("lone".to_owned(), super::kit::Thing::Dir);
     assert_eq!(read_tree(&disk.root().join("current")), expected);
