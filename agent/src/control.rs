@@ -8,7 +8,7 @@ mod rotate;
 mod seal;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use codevol_protocol::call::{Call, CallFailure, FailureSort, LogEntry, ReleaseResult, Reply};
@@ -35,7 +35,7 @@ use crate::link::{LinkView, Linked};
 use crate::metrics::AgentMetrics;
 use crate::rotate::RotateAsker;
 use crate::task::{Order, Standing, now};
-use crate::volume::Held;
+use crate::volume::{self, Held};
 
 /// How many words of a look may wait for a caller.
 const WORDS_MAX: usize = 8;
@@ -238,11 +238,7 @@ impl Desk {
     }
 
     fn volume(&self, linked: &Linked, standing: &Standing, link: LinkState) -> VolumeStatus {
-        let root = linked
-            .receiver
-            .root
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let root = volume::lock(&linked.receiver.root);
         let held = |id: ReleaseId| root.held().get(&id);
         let seq = |id: ReleaseId| held(id).map(|held| held.release().seq);
         let live = standing.live.map(|(seq, _)| seq);
@@ -324,8 +320,7 @@ fn code_servers(verification: Option<&Verification>) -> Vec<CodeServerStatus> {
 
 /// Returns what this node holds, newest first, and what became of it as far as this node knows.
 fn log(linked: &Linked, standing: &Standing, count: usize) -> Vec<LogEntry> {
-    let root = linked.receiver.root.lock();
-    let root = root.unwrap_or_else(PoisonError::into_inner);
+    let root = volume::lock(&linked.receiver.root);
     let live = standing.live.map(|(_, live)| live);
     let mut held: Vec<_> = root.held().values().collect();
     held.sort_by_key(|held| std::cmp::Reverse(held.release().seq));

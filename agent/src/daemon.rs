@@ -278,6 +278,7 @@ fn open(
         root,
         dependencies,
         partial: Arc::new(tokio::sync::Mutex::new(partial)),
+        looking: Arc::default(),
         speaker: speaker.clone(),
         journal: journal.clone(),
         drift: drift.clone(),

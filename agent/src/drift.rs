@@ -192,6 +192,8 @@ impl DriftTask {
                 self.asked_rules.clear();
                 self.tell(0).await;
                 self.ask_rules().await;
+                // What was asked for on the link before is lost with it, and without one nothing was.
+                self.try_again();
             }
             DriftOrder::Rules(text) => {
                 let kept = lock(&self.parts.root).keep_rules(&text);

@@ -415,6 +415,12 @@ impl LinkTask {
             // A push that is not wanted any more ends with its stream.
             FromSource::Cancel { .. } => return Ok(None),
             FromSource::Ping { nonce } => return Ok(Some(FromAgent::Pong { nonce })),
+            FromSource::Soon { volume } => {
+                if let Some(linked) = self.volumes.get(&volume) {
+                    linked.receiver.get_ready();
+                }
+                return Ok(None);
+            }
             FromSource::Records { volume, above } => return Ok(self.records(volume, above)),
             FromSource::Rotating { key, refused } => {
                 let identity = &mut self.identity;

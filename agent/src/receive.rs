@@ -25,7 +25,8 @@ use codevol_protocol::violation::Violation;
 use codevol_store::journal::Event;
 use codevol_store::recorder::Recorder;
 use codevol_transport::LinkReader;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 pub use self::error::ReceiveError;
 use self::inflow::Inflow;
@@ -34,7 +35,7 @@ use crate::dependencies::Checker;
 use crate::drift::{DriftHandle, DriftOrder};
 use crate::metrics::AgentMetrics;
 use crate::speaker::Speaker;
-use crate::volume::{Root, StageError};
+use crate::volume::{self, Root, StageError};
 
 /// How many frames may wait for the disk.
 const FRAMES_MAX: usize = 4;
@@ -50,6 +51,8 @@ pub struct Receiver {
     pub root: Arc<Mutex<Root>>,
     /// What a push that was cut short left behind. Whoever writes a push holds the lock.
     pub partial: Arc<tokio::sync::Mutex<Option<Partial>>>,
+    /// Held while the spare is looked at in advance.
+    pub looking: Arc<tokio::sync::Mutex<()>>,
     /// Compares a staged release with the Python environments.
     pub dependencies: Checker,
     /// Whom to tell.
@@ -73,11 +76,33 @@ pub struct Received {
     pub bytes: u64,
 }
 
+/// A release that has its name.
+#[derive(Debug)]
+struct Staged {
+    /// Bytes that travelled for it.
+    bytes: u64,
+    /// What makes it durable, where it is not yet.
+    writing: Option<JoinHandle<Result<(), ReceiveError>>>,
+}
+
 impl Receiver {
     /// Returns what has arrived of a release that is not whole yet, for `Hello`. Waits for the disk
     /// where a push that was cut short is still being written.
     pub async fn partial(&self) -> Option<Partial> {
         *self.partial.lock().await
+    }
+
+    /// Looks at what a push that may come will want, while the source's tree settles. One look at a time.
+    pub fn get_ready(&self) {
+        let Ok(looking) = Arc::clone(&self.looking).try_lock_owned() else {
+            return;
+        };
+        let root = self.root.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut root = root.lock().unwrap_or_else(PoisonError::into_inner);
+            root.look_at_spare();
+            drop(looking);
+        });
     }
 
     /// Receives one push and tells the source what came of it.
@@ -94,22 +119,26 @@ impl Receiver {
         let release = head.release.id();
         let began = Instant::now();
         match self.stage(head, stream, trust).await {
-            Ok(bytes) => {
+            Ok(staged) => {
                 self.metrics.stage.observe(began.elapsed());
                 self.usage.changed();
-                if self.is_refused(release).await {
-                    return Ok(None);
+                let bytes = staged.bytes;
+                let is_refused = self.is_refused(release).await;
+                if !is_refused {
+                    let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    self.report(
+                        release,
+                        Step::Staged {
+                            received_bytes: bytes,
+                            elapsed_ms,
+                        },
+                    )
+                    .await;
                 }
-                let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                self.report(
-                    release,
-                    Step::Staged {
-                        received_bytes: bytes,
-                        elapsed_ms,
-                    },
-                )
-                .await;
-                Ok(Some(Received { release, bytes }))
+                if let Some(writing) = staged.writing {
+                    self.made_durable(release, writing).await?;
+                }
+                Ok((!is_refused).then_some(Received { release, bytes }))
             }
             Err(ReceiveError::Stage(StageError::Missing(mut blobs))) => {
                 let detail = format!("{} blobs came wrong or are damaged here", blobs.len());
@@ -128,23 +157,48 @@ impl Receiver {
             Err(error) => {
                 if let ReceiveError::UnknownBase(base) = error {
                     // The source takes it for held: told that it is not, it sends the files whole.
-                    let held = FromAgent::Held {
-                        volume: self.volume.clone(),
-                        added: Vec::new(),
-                        removed: vec![base],
-                    };
-                    self.speaker.say(held).await;
+                    self.is_not_held(base).await;
                 }
-                if !error.is_violation() && !error.is_given_up() {
-                    let why = Chain(&error).to_string();
-                    self.record(release, error.kind(), why.clone());
-                    let mut failure = Failure::new(error.kind(), why);
-                    failure.retryable = error.is_retryable();
-                    self.report(release, Step::StageFailed(failure)).await;
-                }
+                self.failed(release, &error).await;
                 Err(error)
             }
         }
+    }
+
+    /// Waits until a release is durable of which the source has heard already.
+    async fn made_durable(
+        &self,
+        release: ReleaseId,
+        writing: JoinHandle<Result<(), ReceiveError>>,
+    ) -> Result<(), ReceiveError> {
+        let written = writing.await.or(Err(ReceiveError::Stopped))?;
+        if let Err(error) = &written {
+            self.usage.changed();
+            self.is_not_held(release).await;
+            self.failed(release, error).await;
+        }
+        written
+    }
+
+    async fn is_not_held(&self, release: ReleaseId) {
+        let held = FromAgent::Held {
+            volume: self.volume.clone(),
+            added: Vec::new(),
+            removed: vec![release],
+        };
+        self.speaker.say(held).await;
+    }
+
+    /// Says and notes why a release is not staged, unless nobody is to hear that.
+    async fn failed(&self, release: ReleaseId, error: &ReceiveError) {
+        if error.is_violation() || error.is_given_up() {
+            return;
+        }
+        let why = Chain(error).to_string();
+        self.record(release, error.kind(), why.clone());
+        let mut failure = Failure::new(error.kind(), why);
+        failure.retryable = error.is_retryable();
+        self.report(release, Step::StageFailed(failure)).await;
     }
 
     /// Compares a staged release with the Python environments, before anybody is told that it could be
@@ -188,7 +242,7 @@ impl Receiver {
         head: PushHead,
         stream: LinkReader,
         trust: &Trust,
-    ) -> Result<u64, ReceiveError> {
+    ) -> Result<Staged, ReceiveError> {
         let verified = trust.verify_release(&head.release, &self.volume)?;
         // One push at a time: the stream of an older one was reset, so it ends by itself.
         let mut partial = Arc::clone(&self.partial).lock_owned().await;
@@ -216,32 +270,45 @@ impl Receiver {
         });
         let staging = match begun {
             Ok(staging) => staging,
-            Err(StageError::AlreadyHeld) => return Ok(inflow.bytes),
+            Err(StageError::AlreadyHeld) => {
+                let bytes = inflow.bytes;
+                return Ok(Staged {
+                    bytes,
+                    writing: None,
+                });
+            }
             Err(error) => return Err(error.into()),
         };
         let (frames, queue) = mpsc::channel(FRAMES_MAX);
+        let (told, named) = oneshot::channel();
         let writer = Writer {
             root: self.root.clone(),
             start: head.start,
             missing: head.missing,
             restored: Arc::clone(&inflow.restored),
+            named: Some(told),
             partial,
         };
         let mends = staging.mends();
-        let thread = tokio::task::spawn_blocking(move || writer.run(staging, queue));
+        let writing = tokio::task::spawn_blocking(move || writer.run(staging, queue));
         let fed = self.feed(&mut inflow, frames, verified.id()).await;
-        let written = thread.await.or(Err(ReceiveError::Stopped))?;
+        if fed.is_ok() && named.await.is_ok() {
+            if mends {
+                self.drift.tell(DriftOrder::Mended);
+            }
+            return Ok(Staged {
+                bytes: inflow.bytes,
+                writing: Some(writing),
+            });
+        }
+        let written = writing.await.or(Err(ReceiveError::Stopped))?;
         match (written, fed) {
             // Why the stream ended early says more than that it did.
             (Err(error), Err(fed)) if error.is_cut() => Err(fed),
             // What the disk says matters more than that the stream was then given up.
             (Err(error), _) | (Ok(()), Err(error)) => Err(error),
-            (Ok(()), Ok(())) => {
-                if mends {
-                    self.drift.tell(DriftOrder::Mended);
-                }
-                Ok(inflow.bytes)
-            }
+            // It tells when the release has its name.
+            (Ok(()), Ok(())) => Err(ReceiveError::Stopped),
         }
     }
 
@@ -251,7 +318,7 @@ impl Receiver {
         release: &VerifiedRelease,
         base: Option<ReleaseId>,
     ) -> Result<Option<Arc<Manifest>>, ReceiveError> {
-        let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = volume::lock(&self.root);
         let (seq, id) = (release.release().seq, release.id());
         let (newest, newest_id) = root.high_water();
         let of_seq = root.held().values().find(|held| held.release().seq == seq);

@@ -372,7 +372,14 @@ impl VolumeTask {
 
     /// Flips `current` and returns how long that took, in microseconds.
     fn flip_to(&mut self, release: ReleaseId) -> Result<u64, Failure> {
-        let flipped = block_in_place(|| self.lock().activate(release, now()));
+        // What has just got its name is on its way to the disk.
+        let verdict = self.lock().verdict(release);
+        let flipped = block_in_place(|| {
+            if let Some(verdict) = verdict {
+                verdict.wait();
+            }
+            self.lock().activate(release, now())
+        });
         match flipped {
             Ok(activated) => {
                 if let Some(elapsed) = activated.flip_us {
@@ -517,7 +524,7 @@ impl VolumeTask {
 
 fn activate_kind(error: &ActivateError) -> &'static str {
     match error {
-        ActivateError::NotHeld(_) | ActivateError::Gone(_) => "gone",
+        ActivateError::NotHeld(_) | ActivateError::NotDurable(_) | ActivateError::Gone(_) => "gone",
         ActivateError::Moved => "moved",
         ActivateError::Record(error) if error.is_no_space() => "no-space",
         ActivateError::Dir(error) if error.is_no_space() => "no-space",

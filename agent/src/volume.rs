@@ -31,6 +31,7 @@ mod lease;
 mod lend;
 mod marker;
 mod mend;
+mod named;
 mod opened;
 mod pace;
 mod places;
@@ -47,7 +48,7 @@ mod weigh;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use codevol_protocol::delta::Cut;
 use codevol_protocol::id::{BlobId, ReleaseId};
@@ -58,6 +59,7 @@ use codevol_store::lock::{Lock, LockError};
 use codevol_store::register::Register;
 use codevol_store::state::StateError;
 use rustix::io::Errno;
+use tokio::task::block_in_place;
 
 pub use self::activate::{ActivateError, Activated};
 pub use self::adopt::{AdoptError, Adopted, Baseline};
@@ -68,6 +70,7 @@ pub use self::held::Held;
 use self::land::Landed;
 pub use self::lend::Lent;
 pub use self::marker::MARKER;
+pub use self::named::{Named, NotDurable, Verdict};
 pub use self::opened::Opened;
 pub use self::pace::{Pace, Progress};
 use self::places::{CURRENT, Places, RELEASES};
@@ -93,6 +96,8 @@ pub struct Root {
     unknown: Option<Seq>,
     record: Register<Record>,
     spare: Option<Spare>,
+    /// The release that has got its name last, and whether it is durable.
+    naming: Option<(ReleaseId, Verdict)>,
     stamps: BTreeMap<ReleaseId, Arc<Stamps>>,
     /// Ignore rules that are at hand.
     rules: Vec<(BlobId, Arc<Rules>)>,
@@ -160,6 +165,18 @@ impl RootError {
     }
 }
 
+/// Locks a root in a task. Where another has it, perhaps for as long as a disk takes, the runtime's thread
+/// goes on with other tasks meanwhile: an agent has one.
+pub(crate) fn lock(root: &Mutex<Root>) -> MutexGuard<'_, Root> {
+    match root.try_lock() {
+        Ok(root) => root,
+        Err(TryLockError::Poisoned(root)) => root.into_inner(),
+        Err(TryLockError::WouldBlock) => {
+            block_in_place(|| root.lock().unwrap_or_else(PoisonError::into_inner))
+        }
+    }
+}
+
 impl Root {
     /// Opens a volume root, takes its lock and puts in order what a crash may have left.
     ///
@@ -209,6 +226,7 @@ impl Root {
             active: None,
             unknown: None,
             spare: None,
+            naming: None,
             stamps: BTreeMap::new(),
             rules: Vec::new(),
             _lock: lock,

@@ -199,8 +199,12 @@ fn done(control: &Control, call: &Call, context: &Context) -> Result<ExitStatus,
 ///
 /// # Errors
 /// The system gives no threads.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    tokio::runtime::Builder::new_multi_thread()
+pub(crate) fn runtime(workers: Option<usize>) -> Result<tokio::runtime::Runtime, CommandError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = workers {
+        builder.worker_threads(workers);
+    }
+    builder
         .enable_all()
         .build()
         .map_err(|error| CommandError::failed("cannot start").because(&error))

@@ -30,6 +30,8 @@ pub(crate) trait Daemon: Sized {
     type Config: PartialEq;
     /// Whose configuration it takes.
     const ROLE: Role;
+    /// How many threads its tasks take turns on; as many as there are cores where it says nothing.
+    const WORKERS: Option<usize>;
 
     /// Takes its own out of a configuration.
     fn config(config: Config) -> Result<Self::Config, CommandError>;
@@ -174,7 +176,7 @@ struct Life {
 
 impl Life {
     fn start<D: Daemon>(config: &mut D::Config) -> Result<Self, CommandError> {
-        let runtime = runtime()?;
+        let runtime = runtime(D::WORKERS)?;
         let daemon = runtime.block_on(async { D::start(config) })?;
         let stopper = daemon.stopper();
         let run = runtime.spawn(daemon.run());

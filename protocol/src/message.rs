@@ -31,6 +31,8 @@ pub const ROLES_MINOR: u16 = 2;
 pub const DEPENDENCIES_MINOR: u16 = 2;
 /// From this minor version on a source takes [`FromAgent::Rotate`].
 pub const ROTATE_MINOR: u16 = 2;
+/// From this minor version on an agent is told [`FromSource::Soon`].
+pub const SOON_MINOR: u16 = 2;
 /// From this minor version on an agent answers [`FromSource::Records`].
 pub const RECORDS_MINOR: u16 = 2;
 
@@ -238,6 +240,11 @@ pub enum FromSource {
         /// Only those after this one.
         above: Seq,
     },
+    /// The tree is being changed: a push may follow. Nothing depends on it. From minor 2 on.
+    Soon {
+        /// The volume.
+        volume: VolumeName,
+    },
 }
 
 impl FromSource {
@@ -255,6 +262,7 @@ impl FromSource {
             Self::Hold { .. } => HOLD_MINOR,
             Self::Rotating { .. } => ROTATE_MINOR,
             Self::Records { .. } => RECORDS_MINOR,
+            Self::Soon { .. } => SOON_MINOR,
             Self::Verify { .. } | Self::Rules { .. } => DRIFT_MINOR,
         }
     }

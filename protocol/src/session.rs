@@ -283,6 +283,7 @@ impl AgentSession {
             | FromSource::Verify { volume, .. }
             | FromSource::Hold { volume, .. }
             | FromSource::Records { volume, .. }
+            | FromSource::Soon { volume }
                 if self.greeted =>
             {
                 self.of(volume)
@@ -302,6 +303,7 @@ impl AgentSession {
             | FromSource::Verify { .. }
             | FromSource::Hold { .. }
             | FromSource::Records { .. }
+            | FromSource::Soon { .. }
             | FromSource::Rules { .. } => Err(Violation::NotGreeted),
         }
     }

@@ -341,6 +341,15 @@ impl History {
         Ok(release)
     }
 
+    /// Makes the files of which the next release will be made, while nobody waits.
+    ///
+    /// # Errors
+    /// When none can be made: the next release makes its own then.
+    pub fn prepare(&self) -> Result<(), HistoryError> {
+        let appender = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(appender.wal.blanks().fill()?)
+    }
+
     /// Takes in a record that was lost here, durably. Its files are not kept. Says whether it is in the
     /// log now.
     ///

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::sync::Arc;
 
+use crate::blanks::Blanks;
 use crate::dir::{Dir, DirError};
 use crate::persist::{self, Created};
 use crate::together::{TOGETHER_MAX, Together};
@@ -83,14 +84,14 @@ impl Landing {
     /// for one that is.
     pub fn commit(mut self, wal: Option<&mut Wal>) -> Result<Created, DirError> {
         let Some((wal, entry)) = wal.zip(self.entry()) else {
-            let landed = self.land(true);
+            let landed = self.land(None);
             if landed.is_err() {
                 self.discard_named();
             }
             return landed;
         };
         wal.append(&entry)?;
-        let landed = self.land(false);
+        let landed = self.land(Some(wal.blanks()));
         if !matches!(landed, Ok(Created::New)) {
             wal.take_back();
             self.discard_named();
@@ -116,10 +117,12 @@ impl Landing {
         fits.then_some(entry)
     }
 
-    /// Puts all of it in place, and waits for it to be durable where it is not yet.
-    fn land(&mut self, waits: bool) -> Result<Created, DirError> {
+    /// Puts all of it in place: what is durable already with the files that were made for that, else it
+    /// waits until it is.
+    fn land(&mut self, ahead: Option<&Blanks>) -> Result<Created, DirError> {
+        let waits = ahead.is_none();
         for (n, arrival) in self.files.iter_mut().chain(&mut self.last).enumerate() {
-            arrival.write(n < TOGETHER_MAX)?;
+            arrival.write(n < TOGETHER_MAX, ahead)?;
         }
         if waits {
             self.sync_files()?;
@@ -199,9 +202,12 @@ impl Landing {
 
 impl Arrival {
     /// Gives what is in memory a temporary name.
-    fn write(&mut self, stays_open: bool) -> Result<(), DirError> {
+    fn write(&mut self, stays_open: bool, blanks: Option<&Blanks>) -> Result<(), DirError> {
         if let Content::Bytes(bytes) = &self.content {
-            let mut file = Temporary::create(&self.dir, self.mode)?;
+            let mut file = match blanks {
+                Some(blanks) => Temporary::of_blank(&self.dir, self.mode, blanks)?,
+                None => Temporary::create(&self.dir, self.mode)?,
+            };
             file.write(bytes)?;
             if !stays_open {
                 file.close();
@@ -241,11 +247,21 @@ impl Temporary {
     pub fn create(dir: &Arc<Dir>, mode: u32) -> Result<Self, DirError> {
         let name = persist::temporary_name()?;
         let file = dir.create_file(&name, mode)?;
-        Ok(Self {
+        Ok(Self::named(dir, name, file))
+    }
+
+    fn of_blank(dir: &Arc<Dir>, mode: u32, blanks: &Blanks) -> Result<Self, DirError> {
+        let name = persist::temporary_name()?;
+        let file = blanks.create_file(dir, &name, mode)?;
+        Ok(Self::named(dir, name, file))
+    }
+
+    fn named(dir: &Arc<Dir>, name: String, file: File) -> Self {
+        Self {
             dir: dir.clone(),
             name: Some(name),
             file: Some(file),
-        })
+        }
     }
 
     /// Appends to the file.

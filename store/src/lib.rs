@@ -4,6 +4,7 @@
 //! ```text
 //! dir        calls relative to a descriptor that no link and no mount can lead astray
 //! persist    one small file: replaced whole, or made if absent; durable when it returns
+//! blanks     empty files made in advance, where a new one is waited for
 //! lock       one daemon a directory
 //! state_dir  STATE: the lock, the journal, a folder a volume
 //! state      small documents, held in memory, replaced whole
@@ -18,6 +19,7 @@
 //! journal    who did what, line by line, each chained to the one before
 //! ```
 
+pub mod blanks;
 pub mod blobs;
 pub mod dir;
 pub mod journal;

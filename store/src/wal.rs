@@ -16,10 +16,13 @@ use std::os::unix::fs::FileExt as _;
 
 use rustix::fs;
 
+use crate::blanks::Blanks;
 use crate::dir::{Dir, DirError};
 use crate::persist;
 
 const NAME: &str = "wal";
+const BLANKS: &str = "blanks";
+const BLANKS_MODE: u32 = 0o700;
 const MODE: u32 = 0o600;
 /// How long the file is: dozens of small releases.
 const FILE_BYTES: usize = 2 << 20;
@@ -67,6 +70,8 @@ pub struct Wal {
     offset: usize,
     /// Where the last one does.
     last: usize,
+    /// Of these the files are made that are put in place.
+    blanks: Blanks,
 }
 
 impl Entry {
@@ -134,9 +139,16 @@ impl Wal {
             round: 0,
             offset: 0,
             last: 0,
+            blanks: Blanks::open(dir.ensure_dir(BLANKS, BLANKS_MODE)?)?,
         };
         wal.begin_round()?;
         Ok(wal)
+    }
+
+    /// Returns the files that were made in advance, to be filled when nobody waits.
+    #[must_use]
+    pub const fn blanks(&self) -> &Blanks {
+        &self.blanks
     }
 
     /// Appends an entry; it is durable when this returns.

@@ -85,6 +85,7 @@ fn linked(
         volume: pipes(),
         root: root.clone(),
         partial: Arc::default(),
+        looking: Arc::default(),
         speaker: speaker.clone(),
         journal: state.journal().clone(),
         dependencies: Checker::new(&volume, root, speaker.clone()),

@@ -1,14 +1,14 @@
 //! The blocking half of a push: each piece is restored, verified and written.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use codevol_protocol::delta::{Piece, Position};
 use codevol_protocol::id::BlobId;
 use codevol_protocol::message::Partial;
 use codevol_protocol::patch;
 use codevol_protocol::violation::Violation;
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use super::error::ReceiveError;
 use crate::volume::{Root, StageError, Staging};
@@ -19,6 +19,8 @@ pub(super) struct Writer {
     pub(super) start: Position,
     pub(super) missing: Vec<BlobId>,
     pub(super) restored: Arc<AtomicU64>,
+    /// Told when the release has its name; it is made durable after that.
+    pub(super) named: Option<oneshot::Sender<()>>,
     /// Held until nothing more is written, also where nobody waits for the thread any more.
     pub(super) partial: OwnedMutexGuard<Option<Partial>>,
 }
@@ -41,7 +43,7 @@ impl Writer {
     }
 
     fn write_all(
-        &self,
+        &mut self,
         staging: &mut Staging,
         queue: &mut mpsc::Receiver<Vec<u8>>,
     ) -> Result<(), ReceiveError> {
@@ -70,9 +72,20 @@ impl Writer {
         if queue.blocking_recv().is_some() {
             return Err(Violation::PushLength("more").into());
         }
-        let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
-        staging.finish(&mut root)?;
+        let named = staging.finish(&mut self.lock())?;
+        // Nobody waits where the source does not either.
+        if let Some(named) = self.named.take() {
+            named.send(()).unwrap_or_default();
+        }
+        self.lock().prepare_activation(named.release());
+        named
+            .make_durable()
+            .map_err(|lost| self.lock().let_go(lost))?;
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Root> {
+        self.root.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

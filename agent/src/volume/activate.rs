@@ -19,6 +19,9 @@ pub enum ActivateError {
     /// This node does not hold it.
     #[error("release {0} is not held")]
     NotHeld(ReleaseId),
+    /// It is not on the disk, or not yet.
+    #[error("release {0} is not durable")]
+    NotDurable(ReleaseId),
     /// Its directory is gone: somebody removed it.
     #[error("`releases/{0}` is gone")]
     Gone(String),
@@ -41,6 +44,8 @@ impl ActivateError {
             // The intent is written again, and the link made again.
             Self::Record(StateError::Dir(error)) | Self::Dir(error) => error.errno().is_some(),
             Self::Record(_) => false,
+            // It is sent once more.
+            Self::NotDurable(_) => true,
             Self::NotHeld(_) | Self::Gone(_) | Self::Moved => false,
         }
     }
@@ -67,6 +72,9 @@ impl Root {
         let was = self.active;
         if was == Some(id) {
             return Ok(Activated { was, flip_us: None });
+        }
+        if !self.is_durable(id) {
+            return Err(ActivateError::NotDurable(id));
         }
         let there = self.places.releases.stat(&dir_name)?;
         if there.is_none_or(|stat| stat.kind != Kind::Dir) {
@@ -103,12 +111,31 @@ impl Root {
         }
     }
 
+    /// Makes the link by which a release is activated, while nobody waits for that. Without it the
+    /// activation makes it.
+    pub fn prepare_activation(&self, id: ReleaseId) {
+        if let Some(held) = self.held.get(&id)
+            && let Err(error) = self.make_link(&held.dir_name())
+        {
+            tracing::debug!(release = %id, error = %error, "activation is not prepared");
+        }
+    }
+
+    /// Makes the link that is to take the place of `current`, where it is not there.
+    fn make_link(&self, dir_name: &str) -> Result<(), DirError> {
+        let (own, target) = (&self.places.own, format!("{RELEASES}/{dir_name}"));
+        if own.read_link(NEXT_LINK).is_ok_and(|made| made == target) {
+            return Ok(());
+        }
+        self.places.step()?;
+        own.remove_file(NEXT_LINK)?;
+        own.symlink(&target, NEXT_LINK)
+    }
+
     /// Replaces the link and makes that durable.
     pub(super) fn flip(&mut self, id: ReleaseId, dir_name: &str) -> Result<u128, DirError> {
         let (own, root) = (&self.places.own, &self.places.root);
-        self.places.step()?;
-        own.remove_file(NEXT_LINK)?;
-        own.symlink(&format!("{RELEASES}/{dir_name}"), NEXT_LINK)?;
+        self.make_link(dir_name)?;
         self.places.step()?;
         let start = Instant::now();
         own.rename(NEXT_LINK, root, CURRENT)?;

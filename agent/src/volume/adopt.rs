@@ -117,8 +117,8 @@ impl Root {
         let (files, bytes) = (manifest.files(), manifest.total_bytes());
         let held = Held::baseline(record(of, &manifest, now), manifest);
         let held = Arc::new(held.ok_or(AdoptError::TooLarge)?);
-        marker::write(&tree, &held)?;
-        held.write(&places.records)?;
+        marker::write(&tree, &held, &places.blanks)?;
+        held.write(&places.records, &places.blanks)?;
         places.step()?;
         // The records lie on the same file system.
         tree.sync_filesystem()?;

@@ -15,7 +15,7 @@ pub use codevol_protocol::status::DriftKind;
 use codevol_store::dir::{Dir, DirError, Kind};
 
 use self::compare::Looking;
-pub(super) use self::compare::{holds, matches};
+pub(super) use self::compare::{holds, holds_all, matches};
 use super::Root;
 use super::check::no_file;
 use super::held::Held;

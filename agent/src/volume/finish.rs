@@ -1,17 +1,18 @@
-//! From received bytes to a release with a name: check, build, make durable, name. The name is the
-//! last step: a release directory is whole, or it is not there.
+//! From received bytes to a release with a name: check, build, name. A release directory is whole, or it
+//! is not there. What has its name is then made durable, while the source already hears of it: whoever
+//! activates it waits for that.
 
 use std::collections::BTreeSet;
 
 use codevol_protocol::delta::Step;
-use codevol_protocol::id::{BlobId, ReleaseId};
+use codevol_protocol::id::BlobId;
 use codevol_store::dir::{Dir, DirError};
-use codevol_store::together::Together;
 
 use super::cursor::Cursor;
 use super::fill::{Fill, Touched};
 use super::land::Landed;
-use super::marker::{self, MARKER};
+use super::marker;
+use super::named::{Named, Naming};
 use super::spare::Spare;
 use super::stage::{StageError, Staging};
 use super::{Root, mend};
@@ -19,12 +20,12 @@ use super::{Root, mend};
 const TREE: &str = "tree";
 
 impl Staging {
-    /// Builds the release and gives it its name. When it returns, the release is on the disk.
+    /// Builds the release and gives it its name. It is held then, and still to be made durable.
     ///
     /// # Errors
     /// [`StageError::Missing`] where blobs must be sent whole: write them and finish again. Any
     /// other error ends this staging, and what it held is removed.
-    pub fn finish(&mut self, root: &mut Root) -> Result<ReleaseId, StageError> {
+    pub fn finish(&mut self, root: &mut Root) -> Result<Named, StageError> {
         let finished = self.try_finish(root);
         if let Err(error) = &finished
             && !matches!(error, StageError::Missing(_))
@@ -34,9 +35,9 @@ impl Staging {
         finished
     }
 
-    fn try_finish(&mut self, root: &mut Root) -> Result<ReleaseId, StageError> {
+    fn try_finish(&mut self, root: &mut Root) -> Result<Named, StageError> {
         if self.mends {
-            return self.finish_mending(root);
+            return Ok(Named::durable(self.finish_mending(root)?));
         }
         let mut missing = self.not_received();
         let spare = if missing.is_empty() {
@@ -53,10 +54,12 @@ impl Staging {
         let landed = root.landed()?;
         let (tree, touched) = self.build(spare.is_some(), &landed)?;
         self.places.step()?;
-        marker::write(&tree, &self.next)?;
-        self.make_durable(&tree, &touched)?;
-        self.name(root)?;
+        marker::write(&tree, &self.next, &self.places.blanks)?;
+        self.places.step()?;
+        let (releases, name) = (&self.places.releases, self.next.dir_name());
+        self.dir.rename_noreplace(TREE, releases, &name)?;
         let id = self.next.id();
+        root.held.insert(id, self.next.clone());
         if let Some(spare) = spare {
             root.stamps
                 .insert(id, spare.carried(&self.plan, self.next.manifest()));
@@ -64,12 +67,12 @@ impl Staging {
         if !self.resent().is_empty() {
             mend::mend(root, self, &landed);
         }
-        // The release is held, whatever becomes of what is left. The trash is emptied later: the fleet
-        // waits for this one.
-        if let Err(error) = self.places.discard(&self.places.incoming, &id.to_string()) {
-            tracing::warn!(error = %error, "leftovers of staging stay");
-        }
-        Ok(id)
+        Ok(root.named(Naming {
+            places: self.places.clone(),
+            held: self.next.clone(),
+            tree,
+            touched,
+        }))
     }
 
     fn not_received(&self) -> BTreeSet<BlobId> {
@@ -125,32 +128,5 @@ impl Staging {
         };
         let touched = fill.run(&mut self.incoming)?;
         Ok((tree, touched))
-    }
-
-    fn make_durable(&self, tree: &Dir, touched: &Touched) -> Result<(), DirError> {
-        self.places.step()?;
-        if touched.is_many() {
-            // The records lie on the same file system.
-            return tree.sync_filesystem();
-        }
-        let mut together = Together::default();
-        touched.add_to(&mut together, tree)?;
-        together.add_file(tree, MARKER)?;
-        self.next.add_to(&mut together, &self.places.records)?;
-        together.sync()
-    }
-
-    fn name(&self, root: &mut Root) -> Result<(), DirError> {
-        self.places.step()?;
-        let (releases, name) = (&self.places.releases, self.next.dir_name());
-        self.dir.rename_noreplace(TREE, releases, &name)?;
-        let durable = self.places.step().and_then(|()| releases.sync());
-        if durable.is_err() {
-            // What is not known to be durable must not look as if it were.
-            self.places.discard(releases, &name)?;
-        }
-        durable?;
-        root.held.insert(self.next.id(), self.next.clone());
-        Ok(())
     }
 }

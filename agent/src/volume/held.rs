@@ -9,6 +9,7 @@ use codevol_protocol::id::ReleaseId;
 use codevol_protocol::limits::MANIFEST_BYTES_MAX;
 use codevol_protocol::manifest::Manifest;
 use codevol_protocol::release::{Release, SignedRelease, VerifiedRelease, dir_name};
+use codevol_store::blanks::Blanks;
 use codevol_store::dir::{Dir, DirError};
 use codevol_store::together::Together;
 
@@ -91,12 +92,12 @@ impl Held {
     }
 
     /// Writes the file; durable only after a later sync.
-    pub(super) fn write(&self, records: &Dir) -> Result<(), DirError> {
+    pub(super) fn write(&self, records: &Dir, blanks: &Blanks) -> Result<(), DirError> {
         let name = self.id.to_string();
         records.remove_file(&name)?;
         let mut bytes = codec::encode(&(&self.signed, self.base));
         bytes.extend(self.manifest.encode());
-        let mut file = records.create_file(&name, 0o600)?;
+        let mut file = blanks.create_file(records, &name, 0o600)?;
         file.write_all(&bytes).map_err(|source| DirError::Io {
             action: "write",
             path: name,

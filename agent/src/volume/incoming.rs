@@ -9,6 +9,7 @@ use std::os::unix::fs::FileExt as _;
 use codevol_protocol::delta::{Cut, Piece, Plan, Position, Step};
 use codevol_protocol::id::BlobId;
 use codevol_protocol::manifest::Manifest;
+use codevol_store::blanks::Blanks;
 use codevol_store::dir::{Dir, DirError};
 
 use super::check;
@@ -154,6 +155,7 @@ impl Incoming {
         target: Target,
         (piece, cut): (&Piece, Cut),
         bytes: &[u8],
+        blanks: &Blanks,
     ) -> Result<(), StageError> {
         let Target { blob, size } = target;
         let segment = piece.position.segment;
@@ -164,7 +166,7 @@ impl Incoming {
             return Err(StageError::WrongBytes(blob));
         }
         if cut.segments(size) == 1 {
-            return self.write_whole(blob, bytes);
+            return self.write_whole(blob, bytes, blanks);
         }
         if segment == 0 {
             self.part = Some(Part::create(&self.dir, blob)?);
@@ -192,13 +194,18 @@ impl Incoming {
         Ok(())
     }
 
-    fn write_whole(&mut self, blob: BlobId, bytes: &[u8]) -> Result<(), StageError> {
+    fn write_whole(
+        &mut self,
+        blob: BlobId,
+        bytes: &[u8],
+        blanks: &Blanks,
+    ) -> Result<(), StageError> {
         if BlobId::of(bytes) != blob {
             return Err(StageError::WrongBytes(blob));
         }
         let name = blob.to_string();
         self.dir.remove_file(&name)?;
-        let mut file = self.dir.create_file(&name, 0o600)?;
+        let mut file = blanks.create_file(&self.dir, &name, 0o600)?;
         file.write_all(bytes)
             .map_err(|source| io_error("write", blob, source))?;
         self.received.insert(blob);

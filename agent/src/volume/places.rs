@@ -2,6 +2,7 @@
 //! a link later on, these stay the directories that they were.
 
 use codevol_protocol::id::ReleaseId;
+use codevol_store::blanks::Blanks;
 use codevol_store::dir::{Dir, DirError, Kind};
 use codevol_store::persist;
 
@@ -10,6 +11,10 @@ pub(super) const RELEASES: &str = "releases";
 pub(super) const OWN: &str = ".codevol";
 /// The directory of a spare tree, below incoming.
 pub(super) const SPARE: &str = "spare";
+/// The directory of the next staging, made in advance, below incoming.
+pub(super) const NEXT: &str = "next";
+/// Where a staging keeps what it received.
+pub(super) const BLOBS: &str = "blobs";
 
 #[derive(Debug)]
 pub(super) struct Places {
@@ -22,6 +27,8 @@ pub(super) struct Places {
     pub(super) rules: Dir,
     /// Where a file is made that takes the place of a wrong one.
     pub(super) mending: Dir,
+    /// What the files of the next staging are made of.
+    pub(super) blanks: Blanks,
     trash: Dir,
 }
 
@@ -34,10 +41,30 @@ impl Places {
             records: own.ensure_dir("records", 0o700)?,
             rules: own.ensure_dir("rules", 0o700)?,
             mending: own.ensure_dir("mending", 0o700)?,
+            blanks: Blanks::open(own.ensure_dir("blanks", 0o700)?)?,
             trash: own.ensure_dir("trash", 0o700)?,
             own,
             root,
         })
+    }
+
+    /// Makes the files and directories of the next staging while nobody waits for them.
+    pub(super) fn prepare(&self) -> Result<(), DirError> {
+        self.blanks.fill()?;
+        let next = self.incoming.ensure_dir(NEXT, 0o700)?;
+        next.ensure_dir(BLOBS, 0o700).map(drop)
+    }
+
+    /// Opens the directory in which a release is staged, with what it has received.
+    pub(super) fn staging(&self, id: ReleaseId) -> Result<(Dir, Dir), DirError> {
+        let name = id.to_string();
+        match self.incoming.rename_noreplace(NEXT, &self.incoming, &name) {
+            Err(error) if !error.is_not_found() && !error.is_already_exists() => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let dir = self.incoming.ensure_dir(&name, 0o700)?;
+        let blobs = dir.ensure_dir(BLOBS, 0o700)?;
+        Ok((dir, blobs))
     }
 
     /// Whether `releases` still is the directory that was pinned.

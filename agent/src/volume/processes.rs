@@ -51,8 +51,7 @@ fn used(proc: &Path, names: &BTreeSet<String>) -> BTreeSet<String> {
             break;
         }
         look(&process.path(), &mut |text: &[u8]| {
-            let more = names.iter().filter(|name| mentions(text, name));
-            used.extend(more.cloned());
+            used.extend(mentioned(text, names).map(str::to_owned));
         });
     }
     used
@@ -80,14 +79,19 @@ fn look(process: &Path, show: &mut dyn FnMut(&[u8])) {
     }
 }
 
-/// Whether a text names a release directory: by a whole component of a path.
-fn mentions(text: &[u8], name: &str) -> bool {
-    let name = name.as_bytes();
-    let is_end = |byte: Option<&u8>| byte.is_none_or(|byte| b"/\0\n \"'=:,".contains(byte));
-    text.windows(name.len()).enumerate().any(|(at, window)| {
-        let before = at.checked_sub(1).and_then(|before| text.get(before));
-        window == name && is_end(before) && is_end(text.get(at + name.len()))
-    })
+/// Returns which release directories a text names, by a whole component of a path. It goes through the text
+/// once, however many are looked for.
+fn mentioned<'t>(text: &'t [u8], names: &BTreeSet<String>) -> impl Iterator<Item = &'t str> {
+    let is_end = |byte: &u8| {
+        matches!(
+            byte,
+            b'/' | b'\0' | b'\n' | b' ' | b'"' | b'\'' | b'=' | b':' | b','
+        )
+    };
+    let components = text.split(is_end);
+    let may_be = components.filter(|component| component.first().is_some_and(u8::is_ascii_digit));
+    let texts = may_be.filter_map(|component| std::str::from_utf8(component).ok());
+    texts.filter(|component| names.contains(*component))
 }
 
 #[cfg(test)]

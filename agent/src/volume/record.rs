@@ -46,6 +46,15 @@ impl Record {
         }
     }
 
+    /// Whether a release was durable when this was written.
+    pub(super) fn proves(&self, release: ReleaseId) -> bool {
+        let activated = self.activations.iter().map(|(id, _)| *id);
+        activated
+            .chain(self.intend)
+            .chain(self.was)
+            .any(|proven| proven == release)
+    }
+
     /// Opens the record. One that cannot be read is lost: what the disk holds and what `current`
     /// names is then all there is.
     pub(super) fn open(state: &Dir, volume: &VolumeName) -> Result<Register<Self>, StateError> {

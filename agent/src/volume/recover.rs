@@ -10,8 +10,8 @@ use codevol_store::dir::{DirError, Kind};
 
 use super::activate::NEXT_LINK;
 use super::held::Held;
-use super::places::{Places, SPARE};
-use super::{Root, current_name, seq_of};
+use super::places::{NEXT, Places, SPARE};
+use super::{Root, current_name, drift, marker, seq_of};
 
 /// What was found when a root was opened.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,10 +48,7 @@ impl Root {
     /// Puts everything in order. Safe to run twice.
     pub(super) fn recover(&mut self) -> Result<Recovered, DirError> {
         let mut recovered = Recovered::default();
-        // A process that was killed may have named a release, and not have made the name durable. From
-        // here on it counts as held, and may be activated.
-        self.places.releases.sync()?;
-        self.places.records.sync()?;
+        self.look_at_unproven()?;
         self.places.own.remove_file(NEXT_LINK)?;
         self.empty_mending()?;
         self.recover_current(&mut recovered)?;
@@ -72,6 +69,36 @@ impl Root {
         }
         self.places.empty_trash()?;
         Ok(recovered)
+    }
+
+    /// A release has its name before it is durable. One that was activated was durable before; of the
+    /// others those stay that are whole, and these are made durable: from here on they may be activated.
+    fn look_at_unproven(&mut self) -> Result<(), DirError> {
+        let current = current_name(&self.places)?;
+        let record = self.record.get();
+        let unproven = self.held.values().filter(|held| !record.proves(held.id()));
+        let unproven: Vec<Arc<Held>> = unproven.cloned().collect();
+        for held in &unproven {
+            let (id, name) = (held.id(), held.dir_name());
+            let dir = self.places.releases.open_dir(&name)?;
+            let is_whole = marker::stands(&dir, held)? && drift::holds_all(&dir, held.manifest())?;
+            // What `current` names is run already: it is not taken away.
+            if is_whole || current.as_ref() == Some(&name) {
+                continue;
+            }
+            tracing::warn!(
+                release = %id.short(),
+                "a release that was staged is not whole after a crash: dropped, and received anew when it is wanted"
+            );
+            self.places.discard(&self.places.releases, &name)?;
+            self.places.records.remove_file(&id.to_string())?;
+            self.held.remove(&id);
+        }
+        if !unproven.is_empty() {
+            self.places.root.sync_filesystem()?;
+        }
+        self.places.releases.sync()?;
+        self.places.records.sync()
     }
 
     /// Removes files that had not yet taken the place of a wrong one.
@@ -135,7 +162,7 @@ impl Root {
         let but = but.map(|id| id.to_string());
         for (name, _) in self.places.incoming.entries()? {
             let Some(name) = name.to_str() else { continue };
-            if name == SPARE || but.as_deref() == Some(name) {
+            if name == SPARE || name == NEXT || but.as_deref() == Some(name) {
                 continue;
             }
             self.places.discard(&self.places.incoming, name)?;

@@ -2,6 +2,7 @@
 //! next release touches only what changes.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use codevol_protocol::delta::{Plan, Step, plan};
 use codevol_protocol::manifest::Manifest;
@@ -18,6 +19,10 @@ use super::land::Landed;
 use super::places::{Places, SPARE};
 use super::stage::{Base, Staging};
 
+/// How long a look at the spare counts: while a tree settles and its release comes. It is no guard
+/// against somebody who writes to a release's files at any moment: nothing but another uid is.
+const LOOK_LASTS: Duration = Duration::from_millis(200);
+
 /// A spare that is to be built. It needs no [`Root`]: build it in the background, one at a time.
 #[derive(Debug)]
 pub struct SpareJob {
@@ -32,6 +37,8 @@ pub struct Spare {
     files: Stamps,
     /// Each directory as it was left: a name that comes or goes shows in its times.
     dirs: Vec<(Option<RelPath>, Stamp)>,
+    /// When it was last found untouched.
+    looked: Option<Instant>,
 }
 
 impl Root {
@@ -67,9 +74,21 @@ impl Root {
         if !staging.resent().is_empty() || self.spare.as_ref().map(|spare| spare.of.id()) != base {
             return None;
         }
-        // A spare that cannot even be read is a wrong one.
+        let is_fresh = |looked: Instant| looked.elapsed() <= LOOK_LASTS;
+        if !self.spare.as_ref()?.looked.is_some_and(is_fresh) {
+            self.look_at_spare();
+        }
+        self.spare.take()
+    }
+
+    /// Finds out whether the spare was touched. One that was, or that cannot even be read, is dropped.
+    pub fn look_at_spare(&mut self) {
         let spare = self.spare.take();
-        spare.filter(|spare| matches!(spare.is_intact(&self.places), Ok(true)))
+        let intact = spare.filter(|spare| matches!(spare.is_intact(&self.places), Ok(true)));
+        self.spare = intact.map(|spare| Spare {
+            looked: Some(Instant::now()),
+            ..spare
+        });
     }
 }
 
@@ -92,6 +111,8 @@ impl SpareJob {
             is_spare: false,
         };
         fill.run(&mut Incoming::none(tree.try_clone()?))?;
+        self.places.step()?;
+        self.places.prepare()?;
         self.places.step()?;
         tree.sync_filesystem()?;
         self.take_stock(held, &tree)
@@ -123,7 +144,13 @@ impl SpareJob {
                 dirs.push((Some(path), Stamp::of(&stat)));
             }
         }
-        Ok(Some(Spare { of, files, dirs }))
+        let looked = None;
+        Ok(Some(Spare {
+            of,
+            files,
+            dirs,
+            looked,
+        }))
     }
 }
 

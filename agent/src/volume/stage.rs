@@ -12,16 +12,13 @@ use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::path::RelPath;
 use codevol_protocol::release::{ReleaseError, Seq, VerifiedRelease};
 use codevol_store::dir::{Dir, DirError};
-use codevol_store::together::Together;
 
 use super::check::{Checks, Stamps};
 use super::cursor::Cursor;
 use super::held::Held;
 use super::incoming::{Incoming, Target};
-use super::places::Places;
+use super::places::{BLOBS, Places};
 use super::{Root, current_name, drift, lease};
-
-const BLOBS: &str = "blobs";
 
 /// Why a release is not staged.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +144,7 @@ impl Root {
         let staging = self.open_staging(Arc::clone(&next), next.base())?;
         staging.check_space()?;
         self.places.step()?;
-        next.write(&self.places.records)?;
+        next.write(&self.places.records, &self.places.blanks)?;
         Ok(staging)
     }
 
@@ -163,10 +160,9 @@ impl Root {
         let is_whole = drift::matches(&dir, next.manifest())?;
         let is_current = current_name(&self.places)?.as_ref() == Some(&name);
         if is_whole {
-            next.write(&self.places.records)?;
-            let mut together = Together::default();
-            next.add_to(&mut together, &self.places.records)?;
-            together.sync()?;
+            next.write(&self.places.records, &self.places.blanks)?;
+            // It may have got its name, and then not have been made durable.
+            self.places.root.sync_filesystem()?;
             self.held.insert(next.id(), Arc::clone(next));
             if is_current {
                 self.active = Some(next.id());
@@ -197,8 +193,7 @@ impl Root {
         base: Option<ReleaseId>,
     ) -> Result<Staging, StageError> {
         let places = Arc::clone(&self.places);
-        let dir = places.incoming.ensure_dir(&next.id().to_string(), 0o700)?;
-        let blobs = dir.ensure_dir(BLOBS, 0o700)?;
+        let (dir, blobs) = places.staging(next.id())?;
         let base = match base {
             Some(id) => Some(self.open_base(id)?.ok_or(StageError::UnknownBase(id))?),
             None => None,
@@ -299,7 +294,8 @@ impl Staging {
         let target = Target { blob, size };
         let cut = self.plan.cut();
         let step = self.places.step().map_err(StageError::from);
-        let written = step.and_then(|()| self.incoming.write(target, (&piece, cut), bytes));
+        let blanks = &self.places.blanks;
+        let written = step.and_then(|()| self.incoming.write(target, (&piece, cut), bytes, blanks));
         match &written {
             Err(StageError::WrongBytes(_)) => self.ask_for(&[blob]),
             Err(StageError::Dir(_)) => self.abandon(),

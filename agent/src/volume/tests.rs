@@ -9,4 +9,6 @@ mod flow;
 mod gc;
 mod hostile;
 mod kit;
+mod lock;
+mod named;
 mod resume;

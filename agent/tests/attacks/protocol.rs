@@ -276,3 +276,19 @@ async fn a_source_that_never_says_hello_is_given_up() {
         codevol_protocol::call::Reply::Status(_)
     ));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn releases_that_are_announced_without_end_and_do_not_come_do_no_harm() {
+    let mut scene = Scene::begin().await;
+    for _ in 0..1_000 {
+        let volume = pipes();
+        scene.link.say(&FromSource::Soon { volume }).await;
+    }
+    let next = files_at(scene.next(), "two");
+    scene.link.push(&next.push(Some(&scene.live))).await;
+    scene.goes_live(next, "after many announcements").await;
+    scene.is_unharmed("after many announcements").await;
+    let volume = lake();
+    scene.link.say(&FromSource::Soon { volume }).await;
+    scene.closes("a release of a volume that is not here").await;
+}

@@ -25,6 +25,8 @@ pub fn run(_args: &AgentArgs, context: &Context) -> Result<ExitStatus, CommandEr
 impl daemon::Daemon for Daemon {
     type Config = AgentConfig;
     const ROLE: Role = Role::Agent;
+    // It has one peer, and does one thing after the other: what blocks has threads of its own.
+    const WORKERS: Option<usize> = Some(1);
 
     fn config(config: Config) -> Result<AgentConfig, CommandError> {
         match config {

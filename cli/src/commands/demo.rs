@@ -34,5 +34,5 @@ pub fn run(args: &DemoArgs, context: &Context) -> Result<ExitStatus, CommandErro
     if context.printer.is_json() {
         return Err(CommandError::usage("`demo` is for people: it has no JSON"));
     }
-    super::runtime()?.block_on(story::tell(args, context))
+    super::runtime(None)?.block_on(story::tell(args, context))
 }

@@ -36,7 +36,7 @@ pub fn run(args: &DoctorArgs, context: &Context) -> Result<ExitStatus, CommandEr
     let (loaded, checks) = match Config::load(context.config.as_deref(), &[]) {
         Ok(loaded) => {
             let progress = context.printer.progress("looking at this machine");
-            let checks = runtime()?.block_on(doctor::examine(&loaded, args.net));
+            let checks = runtime(None)?.block_on(doctor::examine(&loaded, args.net));
             drop(progress);
             (Some(loaded), checks)
         }

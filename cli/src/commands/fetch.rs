@@ -77,7 +77,7 @@ pub fn run(args: &FetchArgs, context: &Context) -> Result<ExitStatus, CommandErr
     if context.printer.is_verbose() {
         daemon::log(true);
     }
-    let runtime = runtime()?;
+    let runtime = runtime(None)?;
     let progress = context.printer.progress("fetching what is live");
     let fetched = runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt())

@@ -115,7 +115,7 @@ pub fn run(args: &JoinArgs, context: &Context) -> Result<ExitStatus, CommandErro
     }
     make_root(root)?;
     let key = Identity::node_key(&agent.state_dir).map_err(|error| state_error(&agent, &error))?;
-    let runtime = super::runtime()?;
+    let runtime = super::runtime(None)?;
     let joined = runtime.block_on(join::join(&key, &token, wanted(args)));
     let (told, addresses) = joined.map_err(|error| refused(&error))?;
     let Told::Agent(welcome) = told else {

@@ -25,6 +25,7 @@ pub fn run(_args: &SourceArgs, context: &Context) -> Result<ExitStatus, CommandE
 impl daemon::Daemon for Daemon {
     type Config = SourceConfig;
     const ROLE: Role = Role::Source;
+    const WORKERS: Option<usize> = None;
 
     fn config(config: Config) -> Result<SourceConfig, CommandError> {
         match config {

@@ -13,6 +13,7 @@ use codevol_protocol::release::{Seq, SignedRelease};
 use codevol_protocol::rollout::{Frozen, Intent};
 use codevol_protocol::status::{Outcome, VolumeStatus};
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::debug;
 
 use super::drift::Heard;
 use crate::bus::Bus;
@@ -143,6 +144,7 @@ pub(super) enum Input {
         lost: Lost,
         done: oneshot::Sender<()>,
     },
+    Soon,
 }
 
 /// What the log of a restored source lacks, and a node knows. All of it was verified.
@@ -158,7 +160,8 @@ impl Input {
     /// Whether it may change how the volume stands: a question does not.
     pub(super) const fn is_news(&self) -> bool {
         match self {
-            Self::Status { .. }
+            Self::Soon
+            | Self::Status { .. }
             | Self::Verify { .. }
             | Self::Settled { .. }
             | Self::Ping { .. }
@@ -227,6 +230,14 @@ impl FleetHandle {
             intent,
         })
         .await;
+    }
+
+    /// Tells that the tree is being changed, so that agents are ready when a release comes. Where that
+    /// finds no room, they are not.
+    pub fn soon(&self) {
+        if self.inbox.try_send(Input::Soon).is_err() {
+            debug!("agents are not told that a release may come");
+        }
     }
 
     /// Tells that a node is connected, which minor version it speaks, and whether it is held; of one

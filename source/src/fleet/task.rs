@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use codevol_protocol::hold::HoldReport;
 use codevol_protocol::id::ReleaseId;
-use codevol_protocol::message::VolumeHello;
+use codevol_protocol::message::{FromSource, VolumeHello};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::{Origin, Seq};
 use codevol_protocol::rollout::{Event, Frozen, Intent, Machine, Policy};
@@ -22,9 +22,10 @@ use codevol_store::register::Register;
 use codevol_transport::Changes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use super::drift::Questions;
-use super::handle::{FleetHandle, FleetView, Input, SessionId};
+use super::handle::{FleetHandle, FleetView, Input, SessionCommand, SessionId};
 use super::hold::HoldOrders;
 use super::kept::Kept;
 use super::known::{Known, Session, standing};
@@ -256,6 +257,7 @@ impl FleetTask {
             Input::Verify { depth, only, asker } => {
                 self.verify(depth, only.as_ref(), asker).await;
             }
+            Input::Soon => self.soon(),
             // Whoever asked may be gone by now; then nobody misses the answer.
             Input::Status { reply } => drop(reply.send(self.status())),
             Input::Ping { node, reply } => self.ping(&node, reply),
@@ -263,6 +265,21 @@ impl FleetTask {
             Input::Settled { release, reply } => drop(reply.send(self.settled(release))),
         }
         None
+    }
+
+    /// Tells the agents that a push may follow. One with a full outbox has more to do than to wait for it.
+    fn soon(&self) {
+        for session in self
+            .nodes
+            .values()
+            .filter_map(|known| known.session.as_ref())
+        {
+            let volume = self.volume.clone();
+            let say = SessionCommand::Say(FromSource::Soon { volume });
+            if session.outbox.try_send(say).is_err() {
+                debug!(volume = %self.volume, "a node is not told that a release may come");
+            }
+        }
     }
 
     pub(super) fn freeze(&mut self, frozen: Frozen) {

@@ -328,3 +328,12 @@ async fn what_a_node_lacks_is_warned_of_once_and_shown_until_it_connects_anew() 
     assert!(status.nodes[0].dependencies.is_none());
     assert!(status.nodes[0].environments.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_hear_that_a_release_may_come() {
+    let mut bench = Bench::begin().await;
+    bench.fleet.soon();
+    let soon = FromSource::Soon { volume: volume() };
+    let said = |order: &SessionCommand| matches!(order, SessionCommand::Say(said) if *said == soon);
+    bench.hears(said).await;
+}

@@ -92,6 +92,7 @@ impl PublisherTask {
         self.announce(&release, author, intent).await;
         self.metrics.usage.changed();
         self.uncollected += 1;
+        self.warned = None;
         Ok(release)
     }
 

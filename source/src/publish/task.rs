@@ -14,7 +14,7 @@ use codevol_transport::Changes;
 use tokio::sync::{mpsc, watch as watched};
 use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::append::{PublishError, Signer};
 use super::collect;
@@ -91,6 +91,8 @@ pub struct PublisherTask {
     pub(super) blocked: Option<String>,
     /// How many releases were published since the last collection.
     pub(super) uncollected: usize,
+    /// When agents were told last of a release to come, until one does.
+    pub(super) warned: Option<Instant>,
     /// Since when the tree moved under each look at it.
     pub(super) moving_since: Option<Instant>,
     pub(super) hints: mpsc::Receiver<Hint>,
@@ -144,6 +146,7 @@ impl PublisherTask {
             dirty: Dirty::Everything,
             blocked: None,
             uncollected: collect::INTERVAL,
+            warned: None,
             moving_since: None,
             // Nobody hints before it runs.
             hints: mpsc::channel(1).1,
@@ -187,6 +190,7 @@ impl PublisherTask {
             // A tree that is about to be published does not wait for git.
             if self.fixes_due && self.settle.deadline().is_none() {
                 self.look_for_fixes().await;
+                self.prepare();
             }
             let deadline = self.settle.deadline();
             let due = async {
@@ -223,6 +227,13 @@ impl PublisherTask {
                     self.fleet_moved(std::mem::replace(&mut standing, now), now);
                 }
             }
+        }
+    }
+
+    /// Prepares the next release. Without it that only takes longer.
+    fn prepare(&self) {
+        if let Err(cause) = block_in_place(|| self.history.prepare()) {
+            debug!(volume = %self.config.name, error = %Chain(&cause), "the next release is not prepared");
         }
     }
 

@@ -32,7 +32,7 @@ use crate::git::GitDir;
 use crate::git::tests::git;
 use crate::history::History;
 use crate::metrics::VolumeMetrics;
-use crate::watch::{Hint, UnsureReason, Watcher};
+use crate::watch::{DirtyKind, Hint, UnsureReason, Watcher};
 
 /// Longer than anything takes; only a hang gets there.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -339,4 +339,40 @@ async fn only_lost_hints_count_as_an_overflow() {
         bench.task.hinted(Hint::Unsure { reason });
     }
     assert_eq!(bench.metrics.overflows.get(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_are_told_of_a_release_to_come_once_until_it_does() {
+    let (mut bench, watcher) = Bench::begin(polled()).await;
+    let saved = || Hint::Dirty {
+        path: "defs.py".parse().unwrap(),
+        kind: DirtyKind::Closed,
+    };
+    bench.task.warned = None;
+    bench.save("two");
+    bench.task.hinted(saved());
+    let told = bench.task.warned.unwrap();
+    // What changes and changes, and is not published, is no news.
+    for _ in 0..3 {
+        bench.task.settle.begin();
+        bench.task.hinted(saved());
+        assert_eq!(bench.task.warned, Some(told));
+    }
+    bench.task.settled(&watcher).await;
+    assert_eq!((bench.records(), bench.task.warned), (2, None));
+    bench.task.hinted(saved());
+    assert!(bench.task.warned.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_only_persons_publish_agents_are_told_of_nothing_to_come() {
+    let (mut bench, _watcher) = Bench::begin(polled()).await;
+    bench.task.config.publish = PublishMode::Manual;
+    bench.task.warned = None;
+    bench.save("two");
+    bench.task.hinted(Hint::Dirty {
+        path: "defs.py".parse().unwrap(),
+        kind: DirtyKind::Closed,
+    });
+    assert_eq!(bench.task.warned, None);
 }

@@ -24,6 +24,8 @@ use crate::watch::{Hint, UnsureReason, Watcher};
 
 /// How long after a scan that failed the tree is looked at again.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long after agents were told of a release that did not come they are told of another.
+const WARN_AGAIN: Duration = Duration::from_secs(10);
 
 /// The changes that a look at the tree takes in, and when it began.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +39,11 @@ impl PublisherTask {
     pub(super) fn hinted(&mut self, hint: Hint) {
         let now = Instant::now();
         if let Some(input) = hint.input() {
+            let is_first = self.settle.burst().is_none();
             self.settle.handle(input, now);
+            if is_first && self.settle.burst().is_some() {
+                self.warn_fleet(now);
+            }
         }
         match hint {
             Hint::Dirty { path, .. } => {
@@ -66,6 +72,20 @@ impl PublisherTask {
         self.ask_git();
     }
 
+    /// Has the agents get ready while the tree settles, at the first sign of a change. What changes all
+    /// the time and is never published, as a log in the tree, does not keep them busy.
+    fn warn_fleet(&mut self, now: Instant) {
+        let is_due = self.warned.is_none_or(|at| now >= at + WARN_AGAIN);
+        if is_due && self.publishes() {
+            self.warned = Some(now);
+            self.fleet.soon();
+        }
+    }
+
+    fn publishes(&self) -> bool {
+        self.config.publish == PublishMode::Auto && self.fleet.view().frozen.is_none()
+    }
+
     /// Finds out whether git is at work. Once it was, hints of what it wrote may still be on their
     /// way when it is done: the whole tree is looked at then.
     pub(super) fn ask_git(&mut self) -> bool {
@@ -86,8 +106,7 @@ impl PublisherTask {
     /// The tree is quiet: publishes what is new in it, where the watcher is to do that.
     pub(super) async fn settled(&mut self, watcher: &Watcher) {
         let first = !self.view.borrow().scanned;
-        let publishes =
-            self.config.publish == PublishMode::Auto && self.fleet.view().frozen.is_none();
+        let publishes = self.publishes();
         let burst = self.settle.burst();
         self.settle.begin();
         if !publishes && !first {

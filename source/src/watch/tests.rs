@@ -155,11 +155,18 @@ async fn a_new_file_is_being_written_until_it_is_closed() {
 #[tokio::test]
 async fn a_new_directory_is_watched_at_any_depth_before_it_is_reported() {
     let mut tree = Fixture::new(&[]);
-    fs::create_dir_all(tree.at("new/deep/er")).unwrap();
+    let away = tempfile::tempdir_in(tree.dir.path().parent().unwrap()).unwrap();
+    fs::create_dir_all(away.path().join("new/deep/er")).unwrap();
+    fs::rename(away.path().join("new"), tree.at("new")).unwrap();
     tree.until(&dirty("new", DirtyKind::Other)).await;
-    tree.follow();
     tree.write("new/deep/er/a.py");
     tree.until(&closed("new/deep/er/a.py")).await;
+    // Where it grows step by step, a step that was found is watched anew when the kernel tells of it.
+    fs::create_dir_all(tree.at("made/deep/er")).unwrap();
+    tree.until(&dirty("made", DirtyKind::Other)).await;
+    tree.watcher.catch_up();
+    tree.write("made/deep/er/a.py");
+    tree.until(&closed("made/deep/er/a.py")).await;
 }
 
 #[tokio::test]

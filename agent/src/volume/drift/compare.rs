@@ -32,6 +32,18 @@ pub(in crate::volume) fn matches(dir: &Dir, manifest: &Manifest) -> Result<bool,
     Ok(found.is_some_and(|found| found.is_empty()))
 }
 
+/// Whether every entry of a manifest stands in a tree, whatever else does.
+pub(in crate::volume) fn holds_all(dir: &Dir, manifest: &Manifest) -> Result<bool, DirError> {
+    let (pace, seen) = (&mut Pace::free(), &mut Seen::default());
+    let mut cursor = Cursor::new(dir);
+    for (path, entry) in manifest.entries() {
+        if differs(&mut cursor, (path, entry), pace, seen)? != Some(None) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A look at one tree.
 pub(super) struct Looking<'a> {
     dir: &'a Dir,

@@ -37,7 +37,7 @@ fn heal(root: &mut Root, published: &Published) -> Vec<BlobId> {
     send(&mut staging, published).unwrap();
     let blobs = missing(staging.finish(root).unwrap_err());
     send(&mut staging, published).unwrap();
-    staging.finish(root).unwrap();
+    land(&mut staging, root).unwrap();
     blobs
 }
 
@@ -67,6 +67,19 @@ fn a_damaged_spare_is_not_used() {
 }
 
 #[test]
+fn a_spare_that_is_found_damaged_before_the_push_comes_is_not_used() {
+    let (one, two) = (release(1, "one"), release(2, "two"));
+    let (disk, mut root) = Disk::with(&[&one]);
+    prepare_spare(&mut root);
+    root.look_at_spare();
+    assert!(root.spare.is_some(), "nobody touched it");
+    damage(&disk.release(&one).join("kept.py"));
+    root.look_at_spare();
+    assert!(root.spare.is_none());
+    assert_eq!(heal(&mut root, &two), [BlobId::of(b"kept as it is")]);
+}
+
+#[test]
 fn no_spare_is_made_of_a_damaged_release() {
     let one = release(1, "one");
     let (disk, mut root) = Disk::with(&[&one]);
@@ -86,7 +99,7 @@ fn a_damaged_base_is_found_before_it_is_a_prefix_and_the_file_comes_whole() {
     let pieces: Vec<_> = staging.plan().pieces_from(Position::default()).collect();
     assert!(pieces.iter().all(|piece| piece.prefix.is_none()));
     send(&mut staging, &two).unwrap();
-    staging.finish(&mut root).unwrap();
+    land(&mut staging, &mut root).unwrap();
     assert_eq!(read_tree(&disk.release(&two)), two.tree);
 }
 
@@ -102,7 +115,7 @@ fn bytes_that_are_not_the_blobs_are_dropped_and_the_file_comes_whole() {
     let error = staging.finish(&mut root).unwrap_err();
     assert_eq!(missing(error), [BlobId::of(b"two")]);
     send(&mut staging, &two).unwrap();
-    staging.finish(&mut root).unwrap();
+    land(&mut staging, &mut root).unwrap();
     assert_eq!(read_tree(&disk.release(&two)), two.tree);
 }
 

@@ -1,7 +1,9 @@
 //! What is found on the disk that is not as released, and how it is put back.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
@@ -213,7 +215,7 @@ fn bytes_that_are_held_nowhere_are_taken_again_and_go_wherever_they_are_shared()
     let mut staging = root.begin_mending(two.id(), Some(two.id())).unwrap();
     staging.ask_for(&blobs);
     send(&mut staging, &two).unwrap();
-    staging.finish(&mut root).unwrap();
+    land(&mut staging, &mut root).unwrap();
     for release in [&one, &two] {
         assert_eq!(read_tree(&disk.release(release)), release.tree);
         assert!(look(&mut root, release).is_empty());
@@ -279,6 +281,7 @@ fn a_link_that_was_flipped_is_found_and_put_back() {
         |_: &Path, _: &Path| {},
         |current: &Path, other: &Path| symlink(other, current).unwrap(),
         |current: &Path, _: &Path| symlink("/etc", current).unwrap(),
+        |current: &Path, _: &Path| symlink(OsStr::from_bytes(b"\xff"), current).unwrap(),
     ] {
         assert!(!root.is_flipped().unwrap());
         fs::remove_file(&current).unwrap();

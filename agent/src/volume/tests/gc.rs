@@ -82,7 +82,7 @@ fn the_base_of_a_staging_is_in_use() {
     let collected = root.collect(&BTreeSet::new(), LATER).unwrap();
     assert_eq!(collected.in_use, [all[0].id()]);
     send(&mut staging, &next).unwrap();
-    staging.finish(&mut root).unwrap();
+    land(&mut staging, &mut root).unwrap();
 }
 
 #[test]

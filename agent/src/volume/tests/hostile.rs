@@ -71,7 +71,7 @@ fn what_is_planted_in_staging_does_not_get_into_the_release() {
     fs::create_dir_all(incoming.join("tree/sub")).unwrap();
     fs::File::create(incoming.join("tree/sub/planted.py")).unwrap();
     symlink("/etc", incoming.join("tree/defs.py")).unwrap();
-    staging.finish(&mut root).unwrap();
+    land(&mut staging, &mut root).unwrap();
     assert_eq!(read_tree(&disk.release(&two)), two.tree);
 }
 
@@ -221,7 +221,7 @@ fn a_component_of_a_release_swapped_for_a_link_is_not_followed() {
     send(&mut staging, &two).unwrap();
     staging.finish(&mut root).unwrap_err();
     send(&mut staging, &two).unwrap();
-    staging.finish(&mut root).unwrap();
+    land(&mut staging, &mut root).unwrap();
     assert_eq!(fingerprint(&canary), before);
     assert_eq!(read_tree(&disk.release(&two)), two.tree);
 }

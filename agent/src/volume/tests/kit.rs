@@ -216,7 +216,13 @@ pub(super) fn bytes_at(published: &Published, position: Position) -> &[u8] {
 pub(super) fn stage(root: &mut Root, published: &Published) -> Result<ReleaseId, StageError> {
     let mut staging = begin(root, published)?;
     send(&mut staging, published)?;
-    staging.finish(root)
+    land(&mut staging, root)
+}
+
+/// Gives a release that was sent its name, and makes it durable.
+pub(super) fn land(staging: &mut Staging, root: &mut Root) -> Result<ReleaseId, StageError> {
+    let durable = staging.finish(root)?.make_durable();
+    durable.map_err(|lost| root.let_go(lost))
 }
 
 /// Prepares the spare as the daemon does.

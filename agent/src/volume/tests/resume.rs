@@ -47,7 +47,7 @@ fn finish(disk: &Disk, published: &Published, from: (u64, u64)) {
     let mut staging = begin(&mut root, published).unwrap();
     assert_eq!(staging.position(), from);
     send(&mut staging, published).unwrap();
-    staging.finish(&mut root).unwrap();
+    land(&mut staging, &mut root).unwrap();
     root.activate(published.id(), NOW).unwrap();
     assert_live(disk, published);
 }
@@ -128,7 +128,7 @@ fn a_large_file_whose_segments_do_not_add_up_is_dropped() {
     }
     assert!(matches!(outcome, Err(StageError::WrongBytes(_))));
     send(&mut staging, &big).unwrap();
-    staging.finish(&mut root).unwrap();
+    land(&mut staging, &mut root).unwrap();
     assert_eq!(read_tree(&disk.release(&big)), big.tree);
 }
 
@@ -144,5 +144,5 @@ fn a_piece_that_is_here_already_is_passed_over_and_a_gap_is_refused() {
     assert!(matches!(gap, StageError::OutOfOrder(_)));
     assert_eq!(staging.position(), at(3));
     send(&mut staging, &big).unwrap();
-    staging.finish(&mut root).unwrap();
+    land(&mut staging, &mut root).unwrap();
 }

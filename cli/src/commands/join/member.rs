@@ -40,7 +40,7 @@ pub(super) fn run(
         ));
     }
     let key = Identity::node_key(&state).map_err(|error| unusable(&error))?;
-    let joined = runtime()?.block_on(join::join(&key, token, wanted(args)));
+    let joined = runtime(None)?.block_on(join::join(&key, token, wanted(args)));
     let (told, addresses) = joined.map_err(|error| refused(&error))?;
     let Told::Member(member) = told else {
         let message = "the source takes this machine for an agent";

@@ -1,6 +1,9 @@
 //! Hot-fixes from elsewhere, written through to a watched tree: with every step that a process may not
 //! live to do.
 
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
 use codevol_protocol::call::CallFailure;
 use codevol_protocol::call::delivery::Delivery;
 use codevol_protocol::id::BlobId;
@@ -8,6 +11,7 @@ use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::release::{Origin, Seq};
 use codevol_protocol::role::Role;
 use codevol_store::landing::Landing;
+use rustix::fs::inotify::{self as events, CreateFlags, ReadFlags, Reader, WatchFlags};
 
 use super::super::Delivered;
 use super::super::intent::{Write, WriteIntent};
@@ -167,6 +171,58 @@ async fn a_hot_fix_is_in_the_tree_and_in_the_log() {
     let plan = bench.deliver(fix, &watcher).await.unwrap();
     assert_eq!(plan.release.unwrap().seq, Seq(2));
     bench.holds_the_fix("at once", &watcher).await;
+}
+
+/// What the system has seen of a hot-fix's way, step by step.
+struct Seen {
+    inotify: OwnedFd,
+    tree: i32,
+}
+
+impl Seen {
+    fn begin(bench: &Bench) -> Self {
+        let inotify = events::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+        let volume = bench.temp.path().join("volumes/pipes");
+        let blob = BlobId::of(FIXED).to_string();
+        let kinds = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::MODIFY;
+        let watch =
+            |path: PathBuf| events::add_watch(&inotify, path, kinds | WatchFlags::DELETE).unwrap();
+        watch(volume.join("blobs").join(&blob[..2]));
+        watch(volume);
+        let tree = watch(bench.tree());
+        Self { inotify, tree }
+    }
+
+    fn steps(&self) -> Vec<&'static str> {
+        let blob = BlobId::of(FIXED).to_string();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&self.inotify, &mut buffer);
+        let mut steps = Vec::new();
+        while let Ok(event) = reader.next() {
+            let name = event.file_name().map_or(&b""[..], |name| name.to_bytes());
+            let is_gone = event.events().contains(ReadFlags::DELETE);
+            steps.extend(match name {
+                b"write-through.json" if is_gone => Some("forgotten"),
+                b"write-through.json" => Some("intended"),
+                b"defs.py" if event.wd() == self.tree => Some("placed"),
+                b"wal" => Some("appended"),
+                name if name == &blob.as_bytes()[2..] => Some("stored"),
+                _ => None,
+            });
+        }
+        steps.dedup();
+        steps
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_step_is_taken_before_the_one_before_it() {
+    let (mut bench, watcher) = Bench::begin(inotify()).await;
+    let fix = bench.fix("defs.py", false);
+    let seen = Seen::begin(&bench);
+    bench.deliver(fix, &watcher).await.unwrap();
+    let steps = ["stored", "intended", "placed", "appended", "forgotten"];
+    assert_eq!(seen.steps(), steps);
 }
 
 #[tokio::test(flavor = "multi_thread")]
