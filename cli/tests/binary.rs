@@ -132,7 +132,7 @@ fn help_names_every_command() {
       ignored      Show what is left out of the tree, and by which rule
       invite       Print a token with which one machine may join
       node         List the members, or take one out
-      audit        Check this machine's journal, which is chained line by line
+      audit        Check a journal, which is chained line by line: this machine's, or else the source's
       gc           Delete what nobody needs any more on this machine
       health       Find out whether this machine's daemon answers
       doctor       Look at this machine, and say what mends what is not as it must be
@@ -218,6 +218,9 @@ fn each_shell_is_given_its_completions() {
         assert!(script.contains("no-environment"), "{shell}: {script}");
         assert!(script.ends_with("\n--- 0\n"), "{shell}: {script}");
     }
+    let document = sandbox.codevol(&["completions", "fish", "--json"]);
+    let begins = "{\"schema\":\"codevol.completions/1\",\"shell\":\"fish\",\"script\":\"";
+    assert!(document.starts_with(begins), "{document}");
 }
 
 #[test]

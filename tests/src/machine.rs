@@ -26,12 +26,18 @@ impl Machine {
     pub fn join(source: &Source, name: &str, role: &str) -> Self {
         let invite = ["invite", "--name", name, "--role", role];
         let invited = source.run(&invite).exits(0);
-        let mut host = Host::new(source.place(), "operator", name);
-        host.connect_beside(source);
-        let machine = Self { host };
+        let machine = Self::new(source, name);
         let token = invited.stdout.trim_end();
         machine.run(&["join", token]).succeeds();
         machine
+    }
+
+    /// Makes a machine that is no member yet; on a network where the source is on one.
+    #[must_use]
+    pub fn new(source: &Source, name: &str) -> Self {
+        let mut host = Host::new(source.place(), "operator", name);
+        host.connect_beside(source);
+        Self { host }
     }
 
     /// Returns its folder.

@@ -1,53 +1,24 @@
 //! Taking hold of a fleet: looking on, freezing, having one node stay where it is.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
-use std::time::Duration;
-
-use codevol_tests::{Agent, Defines, Fleet, FleetStatus, Host, noise, save, wait_until};
-use rustix::process::{Pid, Signal, kill_process};
-
-const DEADLINE: Duration = Duration::from_secs(60);
+use codevol_tests::{
+    Agent, Defines, Fleet, FleetStatus, Host, Machine, Running, noise, save, wait_until,
+};
+use rustix::process::Signal;
 
 /// `status --watch --json` that runs; it ends with the test.
-struct Watching {
-    child: Child,
-    lines: Receiver<String>,
-}
+struct Watching(Running);
 
 impl Watching {
     fn start(host: &Host) -> Self {
         let mut command = host.command();
-        let command = command.args(["status", "--watch", "--json"]);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut read = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (line, lines) = mpsc::channel();
-        thread::spawn(move || read.try_for_each(|read| line.send(read.unwrap())));
-        Self { child, lines }
+        command.args(["status", "--watch", "--json"]);
+        Self(Running::start(command))
     }
 
     /// Reads until it tells of such a state.
     fn until(&self, holds: impl Fn(&FleetStatus) -> bool) -> FleetStatus {
-        loop {
-            let line = self.lines.recv_timeout(DEADLINE).unwrap();
-            let status = FleetStatus(serde_json::from_str(&line).unwrap());
-            if holds(&status) {
-                return status;
-            }
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Watching {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        let status = |line: &str| FleetStatus(serde_json::from_str(line).unwrap());
+        status(&self.0.next_line(|line| holds(&status(line))))
     }
 }
 
@@ -56,10 +27,13 @@ fn whoever_watches_sees_each_change_at_the_source_and_on_an_agents_host() {
     let mut fleet = Fleet::start(2);
     let mut at_source = Watching::start(&fleet.source);
     let mut at_agent = Watching::start(&fleet.agents[0]);
+    let laptop = Machine::join(&fleet.source, "alice", "operator");
+    let mut at_laptop = Watching::start(&laptop);
     at_source.until(|status| status.is_live_everywhere(1));
     at_agent.until(|status| status.live() == 1);
     fleet.source.save("pipes/orders.py", "ORDERS = 2\n");
     at_source.until(|status| status.is_live_everywhere(2));
+    at_laptop.until(|status| status.is_live_everywhere(2));
     at_agent.until(|status| status.node("dag-01")["release"] == 2);
     fleet.source.run(&["freeze", "-m", "month end"]).succeeds();
     at_source.until(|status| status.volume()["frozen"]["why"] == "month end");
@@ -70,16 +44,18 @@ fn whoever_watches_sees_each_change_at_the_source_and_on_an_agents_host() {
         .run(&["thaw", "-m", "books are closed"])
         .succeeds();
     at_source.until(|status| status.volume()["frozen"].is_null());
-    at_source.signal(Signal::INT);
-    assert_eq!(at_source.child.wait().unwrap().code(), Some(130));
+    at_source.0.signal(Signal::INT);
+    assert_eq!(at_source.0.wait().code(), Some(130));
     let story = fleet.source.run(&["log", "r2"]).exits(0).stdout;
     for said in ["month end", "books are closed"] {
         assert!(story.contains(said), "no `{said}` in {story}");
     }
     fleet.source.process().terminate();
+    let ended = at_laptop.0.wait();
+    assert_eq!(ended.code(), Some(69), "the source ended");
     at_agent.until(|status| status.0["source"]["state"] == "connecting");
     fleet.agents[0].process().terminate();
-    let ended = at_agent.child.wait().unwrap();
+    let ended = at_agent.0.wait();
     assert_eq!(ended.code(), Some(69), "the agent ended");
 }
 

@@ -21,9 +21,19 @@ fn an_operator_does_from_a_laptop_what_the_source_host_does() {
         &["log"][..],
         &["seal", "r1", "-o", sealed],
         &["gc", "--dry-run"],
+        &["gc", "--yes"],
         &["log", "r2"],
+        &["log", "--at", "0s ago"],
+        &["log", "--at", "0s ago", "--node", "dag-01"],
+        &["audit", "verify"],
+        &["diff"],
         &["diff", "r1", "r2"],
-        &["verify"],
+        &["diff", "--node", "dag-01"],
+        &["verify", "--deep"],
+        &["plan"],
+        &["retry", "r2"],
+        &["rollback", "r1", "--node", "dag-01", "-y"],
+        &["thaw", "--node", "dag-01"],
         &["ping", "dag-01"],
         &["ignored"],
         &["ignored", "--why", "second.py"],
@@ -37,6 +47,12 @@ fn an_operator_does_from_a_laptop_what_the_source_host_does() {
         laptop.run(args).exits(0);
     }
     assert!(fs::metadata(sealed).unwrap().len() > 0);
+    fleet.source.wait_live_everywhere(2);
+    // It keeps no journal of its own: the source's is read, where that lies.
+    let audit = laptop.run(&["audit", "verify", "--json"]).exits(0).json();
+    let lies = audit["journal"].as_str().unwrap();
+    assert!(lies.ends_with("source/state/journal"), "{audit}");
+    assert!(audit["lines"].as_u64().unwrap() > 10, "{audit}");
     // Its key is no daemon's.
     let rotated = laptop.run(&["node", "rotate"]).exits(2);
     assert!(rotated.stderr.contains("join it anew"), "{rotated}");
@@ -77,16 +93,27 @@ fn ci_publishes_by_its_environment_alone_and_does_nothing_else() {
     ];
     let status = ci.run_by_environment(&env, &["status", "--json"]).exits(0);
     assert_eq!(status.json()["schema"], "codevol.status/1");
+    let sealed = ci.path().join("r1.tar");
     for args in [
         &["rollback", "-y"][..],
         &["node", "ls"],
         &["invite"],
         &["freeze"],
         &["log"],
+        &["audit", "verify"],
+        &["gc", "--dry-run"],
+        &["seal", "r1", "-o", sealed.to_str().unwrap()],
     ] {
         let refused = ci.run_by_environment(&env, args).exits(77);
         assert!(refused.stderr.contains("publisher"), "{refused}");
     }
+    let before = fleet.source.status().head();
+    let definitions = ci.save("checkout/definitions.py", "x = 1\n");
+    let checkout = definitions.parent().unwrap().to_str().unwrap();
+    let push = ["push", checkout, "-m", "build 7"];
+    ci.run_by_environment(&env, &push).succeeds();
+    let status = fleet.source.wait_live_everywhere(before + 1);
+    assert_eq!(status.volume()["release"]["author"], "ci", "{status}");
     // A part of it is named, and a key that others can read is none.
     let part = ci.run_by_environment(&env[..2], &["status"]).exits(78);
     assert!(part.stderr.contains("CODEVOL_KEY_FILE"), "{part}");

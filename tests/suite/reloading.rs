@@ -101,6 +101,31 @@ fn a_source_whose_new_file_cannot_hold_keeps_the_old_one_and_says_why() {
 }
 
 #[test]
+fn a_source_that_was_moved_has_its_agents_back_once_their_files_name_the_new_place() {
+    let mut fleet = Fleet::start(2);
+    let old = fleet.source.listen();
+    fleet.source.process().terminate();
+    let folder = fleet.source.place().path();
+    let (state, moved) = (folder.join("source/state"), folder.join("source/moved"));
+    fs::rename(state, &moved).unwrap();
+    fleet.source.set("STATE_DIR", moved.to_str().unwrap());
+    fleet.source.set("LISTEN", "127.0.0.1:0");
+    fleet.source.start();
+    let new = fleet.source.listen();
+    assert_ne!(old, new);
+    for agent in &mut fleet.agents {
+        let text = fs::read_to_string(agent.file()).unwrap();
+        let changed = text.replace(&old, &new);
+        assert_ne!(text, changed);
+        fs::write(agent.file(), changed).unwrap();
+        reload(agent.process(), "configuration was reloaded");
+    }
+    fleet.source.wait_live_everywhere(1);
+    fleet.source.save("pipes/orders.py", "ORDERS = 2\n");
+    fleet.source.wait_live_everywhere(2);
+}
+
+#[test]
 fn an_agent_takes_what_its_file_says_at_sighup() {
     let mut fleet = Fleet::start(1);
     let file = fleet.agents[0].file();

@@ -1,6 +1,6 @@
 //! What is taken in, and what is refused by name. Each hostile one is made by hand.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 
@@ -9,8 +9,11 @@ use codevol_protocol::marker::{MARKER, Marker};
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use serde_json::Value;
 use tar::{EntryType, Header};
 
+use super::super::base::{BLOBS, INDEX_FILE};
+use super::super::digest::Digest;
 use super::super::prefix::Prefix;
 use super::super::tests::{Sample, file, link, put};
 use super::{OpenError, Reading, Sealed};
@@ -65,6 +68,66 @@ fn what_was_sealed_reads_back_from_a_tar_and_from_an_image() {
         is_whole(&Sealed::open(&layout).unwrap(), &sample);
     }
     assert!(!Sealed::is_like(temp.path()));
+}
+
+/// Has the one layer of an image be these bytes, as a tool does that copies it.
+fn relay(layout: &Path, media_type: &str, bytes: &[u8]) {
+    let blobs = layout.join(BLOBS);
+    let blob = |document: &Value| {
+        let digest: Digest = document["digest"].as_str().unwrap().parse().unwrap();
+        blobs.join(digest.hex())
+    };
+    let read = |path: &Path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap();
+    let describe = |document: &mut Value, bytes: &[u8]| {
+        document["digest"] = Digest::of(bytes).to_string().into();
+        document["size"] = bytes.len().into();
+        put(&blob(document), bytes);
+    };
+    let index_file = layout.join(INDEX_FILE);
+    let mut index = read(&index_file);
+    let mut manifest = read(&blob(&index["manifests"][0]));
+    manifest["layers"][0]["mediaType"] = media_type.into();
+    describe(&mut manifest["layers"][0], bytes);
+    describe(&mut index["manifests"][0], manifest.to_string().as_bytes());
+    put(&index_file, index.to_string().as_bytes());
+}
+
+#[test]
+fn an_image_that_another_tool_copied_reads_back_however_it_is_compressed() {
+    let temp = tempfile::tempdir().unwrap();
+    let layout = temp.path().join("x");
+    let mut sample = sample();
+    sample.prefix = Prefix::of_an_image().unwrap();
+    sample.seal(&layout, None);
+    let image = super::Image::open(&layout).unwrap();
+    let (zipped, _) = image.layer(&image.layers[0].0).unwrap();
+    let mut tar = Vec::new();
+    MultiGzDecoder::new(zipped).read_to_end(&mut tar).unwrap();
+    let kind = |end: &str| format!("application/vnd.oci.image.layer.v1.tar{end}");
+
+    relay(&layout, &kind(""), &tar);
+    is_whole(&Sealed::open(&layout).unwrap(), &sample);
+    let small = zstd::encode_all(&*tar, 0).unwrap();
+    assert!(small.len() < tar.len());
+    relay(&layout, &kind("+zstd"), &small);
+    is_whole(&Sealed::open(&layout).unwrap(), &sample);
+
+    for cut in [1, small.len() / 2] {
+        relay(&layout, &kind("+zstd"), &small[..small.len() - cut]);
+        let error = Sealed::open(&layout).unwrap_err();
+        assert!(matches!(error, OpenError::Read { .. }), "{error}");
+    }
+    // What begins as a frame of zstd does, and would have 128 MiB of memory, or twice that.
+    for (window, is_read) in [(0x88, true), (0x90, false)] {
+        let empty = [0x28, 0xb5, 0x2f, 0xfd, 0, window, 1, 0, 0];
+        relay(&layout, &kind("+zstd"), &empty);
+        let error = Sealed::open(&layout).unwrap_err();
+        let is_whole = matches!(error, OpenError::Whole { .. });
+        assert_eq!(is_whole, is_read, "{error}");
+    }
+    relay(&layout, &kind("+lzip"), &tar);
+    let said = Sealed::open(&layout).unwrap_err().to_string();
+    assert!(said.contains("its last layer is a"), "{said}");
 }
 
 /// A tar made by hand, entry by entry.
