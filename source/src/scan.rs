@@ -72,6 +72,8 @@ pub struct Scan {
     /// Files that changed each time while they were read. With one of these the manifest is no
     /// state that the tree ever had: report it, do not publish it.
     pub unstable: Vec<RelPath>,
+    /// Empty files that were made or emptied a moment ago: whoever did that may be about to write.
+    pub unwritten: Vec<RelPath>,
     /// The effective ignore rules, as the bytes of a blob.
     pub rules_blob: Vec<u8>,
     /// The dependency files.
@@ -244,7 +246,14 @@ impl Scanner {
     ) -> Result<Scan, ScanError> {
         let tree = self.tree.get_or_insert_default();
         let nodes = read::read_all(self.root.as_fd(), &unread, now_ns)?;
+        let mut unwritten = Vec::new();
         for (path, node) in unread.iter().zip(nodes) {
+            if node
+                .as_ref()
+                .is_some_and(|node| node.may_be_unwritten(now_ns))
+            {
+                unwritten.push(path.clone());
+            }
             tree.set(path.parent().as_ref(), path.file_name().as_bytes(), node);
         }
         let is_walked = |dir: &str| match dir.parse::<RelPath>() {
@@ -267,6 +276,7 @@ impl Scanner {
             skipped_count,
             ignored_count: found.ignored.len(),
             unstable: found.unstable,
+            unwritten,
             rules_blob: self.rules.canonical_text(),
             directories: found.directories,
             whole,

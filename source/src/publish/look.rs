@@ -33,7 +33,7 @@ pub(super) enum Dirty {
 pub(super) struct Seen {
     pub(super) scan: Scan,
     pub(super) elapsed: Duration,
-    /// Whether something changed while it was looked at.
+    /// Whether something changed while it was looked at, or is about to.
     pub(super) moved: bool,
 }
 
@@ -85,15 +85,26 @@ impl PublisherTask {
                 self.show(&scan, watcher);
                 let elapsed = began.elapsed();
                 self.metrics.phases.scan.observe(elapsed);
+                let is_unwritten = !scan.unwritten.is_empty();
+                if is_unwritten {
+                    self.look_again_at(&scan.unwritten);
+                }
                 return Ok(Seen {
                     scan,
                     elapsed,
-                    moved,
+                    moved: moved || is_unwritten,
                 });
             }
             self.dirty = Dirty::Everything;
         }
         Err(PublishError::Moved)
+    }
+
+    fn look_again_at(&mut self, paths: &[RelPath]) {
+        if let Dirty::Paths(dirty) = &mut self.dirty {
+            dirty.extend(paths.iter().cloned());
+        }
+        self.settle.handle(Input::Changed, Instant::now());
     }
 
     /// Looks at all of the tree for a person, who wants it published now: waits until it is quiet, as

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use codevol_protocol::call::{Push, PushPlan};
-use codevol_protocol::id::FleetId;
+use codevol_protocol::id::{BlobId, FleetId};
 use codevol_protocol::key::SecretKey;
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::rollout::Policy;
@@ -36,6 +36,8 @@ use crate::watch::{DirtyKind, Hint, UnsureReason, Watcher};
 
 /// Longer than anything takes; only a hang gets there.
 const DEADLINE: Duration = Duration::from_secs(20);
+/// No longer than an emptied file waits for its first bytes.
+const UNWRITTEN: Duration = Duration::from_millis(100);
 /// Longer than a hang is waited for.
 const LONG: Duration = Duration::from_secs(3_600);
 
@@ -212,6 +214,46 @@ async fn a_tree_that_moved_while_it_was_looked_at_is_not_published() {
     bench.task.take_in(&watcher);
     bench.task.settled(&watcher).await;
     assert_eq!(bench.records(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_just_emptied_is_not_published_before_it_is_written() {
+    let (mut bench, watcher) = Bench::begin(polled()).await;
+    loop {
+        let records = bench.records();
+        let emptied = Instant::now();
+        bench.save("");
+        bench.task.expect_anything();
+        bench.task.settled(&watcher).await;
+        // On a host that is that slow it is as old as a file that is to be empty.
+        if emptied.elapsed() < UNWRITTEN {
+            assert_eq!(bench.records(), records);
+            assert!(bench.waits());
+            break;
+        }
+        bench.save("again");
+        bench.task.expect_anything();
+        bench.task.settled(&watcher).await;
+    }
+    bench.save("two");
+    // Nothing else tells that it is to be looked at.
+    bench.task.settled(&watcher).await;
+    let (head, text) = (bench.history.head().unwrap(), b"two");
+    let manifest = bench.history.manifest(head.release().manifest).unwrap();
+    let entry = manifest.entry(&"defs.py".parse().unwrap()).unwrap();
+    assert_eq!(entry.blob(), Some(BlobId::of(text)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_to_be_empty_is_published_in_the_end() {
+    let (mut bench, watcher) = Bench::begin(polled()).await;
+    bench.save("");
+    bench.task.expect_anything();
+    let began = Instant::now();
+    while bench.records() == 1 {
+        assert!(began.elapsed() < DEADLINE);
+        bench.task.settled(&watcher).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

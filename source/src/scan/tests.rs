@@ -136,6 +136,21 @@ fn an_edit_within_the_same_tick_as_the_scan_is_found() {
 }
 
 #[test]
+fn a_file_that_was_just_made_or_emptied_may_be_about_to_be_written() {
+    let mut tree = Fixture::new(&["a", "b", "c"]);
+    let now = now_ns();
+    tree.write("b", "");
+    tree.write("d", "");
+    let full = tree.scanner.full_at(now).unwrap();
+    assert_eq!(full.unwritten, ["b", "d"].map(rel));
+    // Only what is looked at again.
+    let partial = tree.scanner.partial_at(&[rel("d")].into(), now).unwrap();
+    assert_eq!(partial.unwritten, ["d"].map(rel));
+    // An hour later nobody is any more.
+    assert!(tree.full().unwritten.is_empty());
+}
+
+#[test]
 fn names_that_a_path_cannot_carry_are_skipped_and_listed_escaped() {
     use std::os::unix::ffi::OsStrExt as _;
     let mut tree = Fixture::new(&["a"]);
