@@ -10,6 +10,11 @@ use crate::limits::ZSTD_WINDOW_LOG_MAX;
 const LARGE_BYTES: usize = 8 << 20;
 const LEVEL: i32 = 3;
 const LEVEL_LARGE: i32 = 1;
+/// How much of a prefix zstd looks into at [`LEVEL`]: the last bytes of it, and none before.
+const INDEXED_BYTES: usize = 1 << 20;
+/// zstd looks into eight bytes for each place of its hash table
+/// (`ZSTD_loadDictionaryContent`, zstd 1.5).
+const INDEXED_LOG: u32 = 3;
 const WINDOW_LOG_MIN: u32 = 10;
 
 /// Why bytes could not be compressed or restored.
@@ -33,16 +38,27 @@ pub enum PatchError {
 /// # Errors
 /// When zstd runs out of memory.
 pub fn compress(plain: &[u8], prefix: &[u8]) -> Result<Vec<u8>, PatchError> {
-    let large = plain.len() + prefix.len() >= LARGE_BYTES;
+    // The window must reach from the end of the plain bytes back to the prefix's beginning.
+    let window_log = window_log(plain.len() + prefix.len());
+    let is_large = plain.len() + prefix.len() >= LARGE_BYTES;
+    let is_long = prefix.len() > INDEXED_BYTES;
+    let level = if is_large || is_long {
+        LEVEL_LARGE
+    } else {
+        LEVEL
+    };
     let mut context = CCtx::try_create().ok_or(PatchError::Zstd("no memory"))?;
     for parameter in [
-        CParameter::CompressionLevel(if large { LEVEL_LARGE } else { LEVEL }),
-        // The window must reach from the end of the plain bytes back to the prefix's beginning.
-        CParameter::WindowLog(window_log(plain.len() + prefix.len())),
-        CParameter::EnableLongDistanceMatching(large),
+        CParameter::CompressionLevel(level),
+        CParameter::WindowLog(window_log),
+        CParameter::EnableLongDistanceMatching(is_large),
         CParameter::ChecksumFlag(false),
     ] {
         checked(context.set_parameter(parameter))?;
+    }
+    if is_long && !is_large {
+        // Large enough for all of the prefix. Beyond, long distance matching has a table of its own.
+        checked(context.set_parameter(CParameter::HashLog(window_log - INDEXED_LOG)))?;
     }
     if !prefix.is_empty() {
         checked(context.ref_prefix(prefix))?;
@@ -112,6 +128,26 @@ mod tests {
         let frame = compress(&new, &old).unwrap();
         assert!(frame.len() < 120, "{} bytes", frame.len());
         assert_eq!(restore(&frame, &old, new.len()), Ok(new));
+    }
+
+    #[test]
+    fn an_edit_anywhere_stays_small_whatever_the_size() {
+        for lines in [1_000, 8_000, 16_000, 32_000, 56_000, 64_000] {
+            let old = source(lines);
+            for at in [0, old.len() / 3, old.len() - 10] {
+                let mut new = old.clone();
+                new.splice(at..at + 10, *b"edited");
+                let frame = compress(&new, &old).unwrap();
+                let bytes_max = 120 + old.len() / 4_096;
+                assert!(
+                    frame.len() < bytes_max,
+                    "{} of {} bytes",
+                    frame.len(),
+                    old.len()
+                );
+                assert_eq!(restore(&frame, &old, new.len()), Ok(new));
+            }
+        }
     }
 
     #[test]
