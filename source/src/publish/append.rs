@@ -111,18 +111,17 @@ pub(super) fn store(
     manifest: &Manifest,
     known: Option<&Manifest>,
 ) -> Result<Landing, PublishError> {
-    let known: BTreeSet<BlobId> = known
-        .iter()
-        .flat_map(|m| m.entries())
-        .filter_map(|(_, entry)| entry.blob())
-        .collect();
+    let mut known = known.map_or(&[][..], Manifest::entries).iter().peekable();
     let mut batch = history.blobs().batch();
     let mut seen = BTreeSet::new();
     for (path, entry) in manifest.entries() {
+        while known.next_if(|(before, _)| before < path).is_some() {}
+        let before = known.next_if(|(same, _)| same == path);
         let Entry::File { blob, .. } = entry else {
             continue;
         };
-        if known.contains(blob) || !seen.insert(*blob) || history.blobs().has(*blob)? {
+        let is_known = before.is_some_and(|(_, before)| before.blob() == Some(*blob));
+        if is_known || !seen.insert(*blob) || history.blobs().has(*blob)? {
             continue;
         }
         let mut file = match scanner.open_file(path) {
