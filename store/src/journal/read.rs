@@ -12,11 +12,18 @@ use super::line::Chain;
 use super::{BadLine, CURRENT, FILE_BYTES_MAX, JournalError, Line, bad, names_aside, split_lines};
 use crate::dir::{Dir, DirError};
 
+/// How often the files are opened anew where they move meanwhile. In a journal as it is set up, one is put
+/// aside once in many thousands of lines.
+const OPEN_TRIES_MAX: usize = 1_000;
+
 /// The journal of a daemon, open to read.
 #[derive(Debug)]
 pub struct Reader {
     dir: Dir,
 }
+
+/// The files of a journal with their names, oldest first.
+type Files = Vec<(String, File)>;
 
 /// What was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,33 +109,57 @@ impl Reader {
         Ok(Audit { journal, found })
     }
 
-    /// Opens the files, oldest first. The newest is opened before the others are looked for: when it
-    /// is put aside meanwhile, what is open ends there, and is found among them by its inode.
-    fn open(&self) -> Result<Vec<(String, File)>, DirError> {
-        let newest = match self.dir.open_file(CURRENT) {
-            Err(error) if error.is_not_found() => None,
-            opened => Some(opened?),
-        };
-        let newest_inode = newest
-            .as_ref()
-            .map(|file| inode(CURRENT, file))
-            .transpose()?;
-        let mut files = Vec::new();
-        for name in names_aside(&self.dir)? {
-            match self.dir.open_file(&name) {
-                // The oldest one, which was removed since.
-                Err(error) if error.is_not_found() && files.is_empty() => {}
-                opened => {
-                    let file = opened?;
-                    if newest_inode == Some(inode(&name, &file)?) {
-                        break;
-                    }
-                    files.push((name, file));
-                }
+    /// Opens the files, oldest first.
+    fn open(&self) -> Result<Files, DirError> {
+        for _ in 0..OPEN_TRIES_MAX {
+            if let Some(files) = self.try_open()? {
+                return Ok(files);
             }
         }
+        let why = "files are put aside faster than they can be opened";
+        Err(DirError::io("open", CURRENT, io::Error::other(why)))
+    }
+
+    /// Opens the files; nothing where they were put aside or removed meanwhile so that one may be lacking.
+    /// The newest is opened before the others are looked for: when it is put aside then, what is open
+    /// ends there, and is found among them by its inode.
+    fn try_open(&self) -> Result<Option<Files>, DirError> {
+        let newest = self.open_file(CURRENT)?;
+        let mut files = Files::new();
+        for name in names_aside(&self.dir)? {
+            match (self.open_file(&name)?, &newest) {
+                (Some((_, inode)), Some((newest, of_newest))) if inode == *of_newest => {
+                    let newest = newest.try_clone();
+                    let newest = newest.map_err(|error| DirError::io("open", CURRENT, error))?;
+                    files.push((CURRENT.to_owned(), newest));
+                    return Ok(Some(files));
+                }
+                (Some((file, _)), _) => files.push((name, file)),
+                // The oldest one, which was removed since.
+                (None, _) if files.is_empty() => {}
+                (None, _) => return Ok(None),
+            }
+        }
+        let inode = |opened: Option<(File, u64)>| opened.map(|(_, inode)| inode);
+        let (newest, of_newest) = newest.unzip();
+        // One that was removed already, so often were files put aside, is older than those.
+        if inode(self.open_file(CURRENT)?) != of_newest {
+            return Ok(None);
+        }
         files.extend(newest.map(|file| (CURRENT.to_owned(), file)));
-        Ok(files)
+        Ok(Some(files))
+    }
+
+    /// Opens a file, and returns it with its inode; nothing where it is not there.
+    fn open_file(&self, name: &str) -> Result<Option<(File, u64)>, DirError> {
+        match self.dir.open_file(name) {
+            Err(error) if error.is_not_found() => Ok(None),
+            opened => {
+                let file = opened?;
+                let inode = inode(name, &file)?;
+                Ok(Some((file, inode)))
+            }
+        }
     }
 }
 
