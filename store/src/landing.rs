@@ -367,13 +367,13 @@ mod tests {
     #[test]
     fn what_is_small_and_in_memory_is_written_ahead_and_nothing_else() {
         for (in_memory, length, is_ahead) in
-            [(true, 9, true), (false, 9, false), (true, 300_000, false)]
+            [(true, 9, true), (false, 9, false), (true, 3_000_000, false)]
         {
             let (temp, dir) = opened();
             let mut landing = Landing::default();
             landing.add(arrival(&dir, "a", &"x".repeat(length), in_memory));
             let _created = landing.commit(Some(&mut wal(&temp).0)).unwrap();
-            assert_eq!(dir.read("a", 1 << 20).unwrap().len(), length);
+            assert_eq!(dir.read("a", 4 << 20).unwrap().len(), length);
             assert_eq!(!wal(&temp).1.is_empty(), is_ahead, "{in_memory} {length}");
         }
     }

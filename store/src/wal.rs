@@ -24,10 +24,10 @@ const NAME: &str = "wal";
 const BLANKS: &str = "blanks";
 const BLANKS_MODE: u32 = 0o700;
 const MODE: u32 = 0o600;
-/// How long the file is: dozens of small releases.
-const FILE_BYTES: usize = 2 << 20;
-/// No entry is longer, so that a round has several.
-const ENTRY_BYTES_MAX: usize = 256 << 10;
+/// How long the file is: hundreds of releases of a small tree.
+const FILE_BYTES: usize = 8 << 20;
+/// No entry is longer, so that a round has several. The manifest of 20,000 files takes 1.2 MB.
+const ENTRY_BYTES_MAX: usize = 2 << 20;
 /// Entries begin at multiples of it: no two share a block of the disk.
 const BLOCK_BYTES: usize = 4096;
 const CHECKSUM_BYTES: usize = 32;
@@ -317,11 +317,14 @@ mod tests {
     fn a_full_log_begins_anew_and_forgets_what_is_durable() {
         let (_temp, dir) = opened();
         let (mut wal, _) = open(&dir);
-        let count = FILE_BYTES / BLOCK_BYTES + 3;
+        // Long, so that it is soon full.
+        let name = |n: usize| format!("{n:0>10000}");
+        let bytes = HEAD_BYTES + 1 + 2 + 4 + 101 * name(0).len();
+        let count = FILE_BYTES / bytes.next_multiple_of(BLOCK_BYTES) + 3;
         for n in 0..count {
-            append(&mut wal, &[&n.to_string()]);
+            append(&mut wal, &[&name(n)]);
         }
-        let left: Vec<String> = (count - 3..count).map(|n| n.to_string()).collect();
+        let left: Vec<String> = (count - 3..count).map(name).collect();
         assert_eq!(open(&dir).1, left);
     }
 

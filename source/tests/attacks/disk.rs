@@ -61,7 +61,7 @@ fn is_clean(host: &Host, before: usize, what: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_publishes_nothing() {
     let Some(folder) = apart() else { return };
-    let mut host = host_on(&folder, "size=8m").await;
+    let mut host = host_on(&folder, "size=32m").await;
     let filler = host.state().join("filler");
     let mut file = File::create(&filler).unwrap();
     while file.write_all(&[1; 512]).is_ok() {}
@@ -125,7 +125,7 @@ fn directories(host: &Host) -> Vec<PathBuf> {
 
 /// A text that is too long to be written ahead.
 fn long(what: &str) -> String {
-    what.repeat(400_000 / what.len())
+    what.repeat(2_500_000 / what.len())
 }
 
 #[tokio::test(flavor = "multi_thread")]
