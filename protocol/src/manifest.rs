@@ -117,6 +117,17 @@ impl Manifest {
         Self::new(codec::decode_record(VERSION, bytes)?)
     }
 
+    /// Takes from another tree the texts of those paths that both have, so that they are in memory once.
+    pub fn share_paths(&mut self, other: &Self) {
+        let mut others = other.entries.iter().map(|(path, _)| path).peekable();
+        for (path, _) in &mut self.entries {
+            while others.next_if(|other| *other < path).is_some() {}
+            if let Some(same) = others.next_if(|other| *other == path) {
+                *path = same.clone();
+            }
+        }
+    }
+
     /// Returns the canonical bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

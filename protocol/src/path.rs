@@ -3,8 +3,10 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::limits::{COMPONENT_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
 
@@ -14,10 +16,10 @@ pub const RESERVED_PREFIX: &str = ".codevol";
 /// A relative path of a tree: UTF-8, `/`-separated, without empty, `.` or `..` components and
 /// without control characters; nothing reserved at its root.
 ///
-/// Its order is by component, so a directory's contents follow it at once: the manifest's order.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RelPath(String);
+/// Its order is by component, so a directory's contents follow it at once: the manifest's order. Its
+/// clones share the text.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RelPath(Arc<str>);
 
 /// Why a text is no path of a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -59,9 +61,15 @@ fn check_component(component: &str) -> Result<(), InvalidRelPath> {
         "" => Err(InvalidRelPath::EmptyComponent),
         "." | ".." => Err(InvalidRelPath::DotComponent),
         _ if component.len() > COMPONENT_BYTES_MAX => Err(InvalidRelPath::ComponentTooLong),
-        _ if component.chars().any(char::is_control) => Err(InvalidRelPath::ControlCharacter),
+        _ if has_control(component) => Err(InvalidRelPath::ControlCharacter),
         _ => Ok(()),
     }
+}
+
+/// Whether a text has a control character. Most are plain ASCII, of which the bytes tell.
+fn has_control(text: &str) -> bool {
+    let is_plain = |byte: u8| (b' '..=b'~').contains(&byte);
+    !text.bytes().all(is_plain) && text.chars().any(char::is_control)
 }
 
 impl RelPath {
@@ -81,13 +89,13 @@ impl RelPath {
     pub fn parent(&self) -> Option<Self> {
         self.0
             .rsplit_once('/')
-            .map(|(parent, _)| Self(parent.to_owned()))
+            .map(|(parent, _)| Self(parent.into()))
     }
 
     /// Returns the last component.
     #[must_use]
     pub fn file_name(&self) -> &str {
-        self.0.rsplit_once('/').map_or(&self.0, |(_, name)| name)
+        self.0.rsplit_once('/').map_or(&*self.0, |(_, name)| name)
     }
 
     /// Returns this path with more components.
@@ -102,7 +110,7 @@ impl RelPath {
     #[must_use]
     pub fn is_below(&self, directory: &Self) -> bool {
         self.0
-            .strip_prefix(&directory.0)
+            .strip_prefix(&*directory.0)
             .is_some_and(|rest| rest.starts_with('/'))
     }
 
@@ -138,20 +146,34 @@ impl FromStr for RelPath {
         if text.starts_with(RESERVED_PREFIX) {
             return Err(InvalidRelPath::Reserved);
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 }
 
-impl TryFrom<String> for RelPath {
-    type Error = InvalidRelPath;
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+impl Serialize for RelPath {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 
-impl From<RelPath> for String {
-    fn from(path: RelPath) -> Self {
-        path.0
+impl<'de> Deserialize<'de> for RelPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(PathVisitor)
+    }
+}
+
+/// Reads a path without a copy of the text in between: a manifest has many.
+struct PathVisitor;
+
+impl Visitor<'_> for PathVisitor {
+    type Value = RelPath;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a path of a tree")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<RelPath, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
@@ -163,6 +185,9 @@ impl fmt::Display for RelPath {
 
 impl Ord for RelPath {
     fn cmp(&self, other: &Self) -> Ordering {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return Ordering::Equal;
+        }
         // `/` sorts below every byte a component may hold, so this is the order by component.
         let key = |b: u8| if b == b'/' { 0 } else { b };
         self.0.bytes().map(key).cmp(other.0.bytes().map(key))

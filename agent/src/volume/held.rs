@@ -111,17 +111,26 @@ impl Held {
         together.add_dir("records", records)
     }
 
-    /// Reads a file back; nothing where it does not prove itself.
-    pub(super) fn read(records: &Dir, id: ReleaseId) -> Result<Option<Arc<Self>>, DirError> {
+    /// Reads a file back; nothing where it does not prove itself. Trees are alike: it takes the texts of
+    /// its paths from another one, where it has the same.
+    pub(super) fn read(
+        records: &Dir,
+        id: ReleaseId,
+        like: Option<&Self>,
+    ) -> Result<Option<Arc<Self>>, DirError> {
         let bytes = match records.read(&id.to_string(), RECORD_BYTES_MAX + MANIFEST_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(DirError::TooLong { .. } | DirError::WrongKind { .. }) => return Ok(None),
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(Self::decode(&bytes)
-            .filter(|held| held.id == id)
-            .map(Arc::new))
+        let held = Self::decode(&bytes).filter(|held| held.id == id);
+        Ok(held.map(|mut held| {
+            if let Some(like) = like {
+                held.manifest.share_paths(like.manifest());
+            }
+            Arc::new(held)
+        }))
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {

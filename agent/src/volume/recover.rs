@@ -28,12 +28,13 @@ pub struct Recovered {
 
 /// Reads the records of those releases that stand on the disk.
 pub(super) fn held(places: &Places) -> Result<BTreeMap<ReleaseId, Arc<Held>>, DirError> {
-    let mut held = BTreeMap::new();
+    let mut held: BTreeMap<ReleaseId, Arc<Held>> = BTreeMap::new();
     for (name, _) in places.records.entries()? {
         let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        let Some(release) = Held::read(&places.records, id)? else {
+        let like = held.values().next().map(|held| &**held);
+        let Some(release) = Held::read(&places.records, id, like)? else {
             continue;
         };
         let stat = places.releases.stat(&release.dir_name())?;
@@ -145,7 +146,7 @@ impl Root {
             let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            let partial = Held::read(&self.places.records, id)?;
+            let partial = Held::read(&self.places.records, id, None)?;
             let Some(partial) = partial.filter(|_| !self.held.contains_key(&id)) else {
                 continue;
             };

@@ -118,7 +118,7 @@ impl Root {
     pub fn begin(
         &mut self,
         release: &VerifiedRelease,
-        manifest: Manifest,
+        mut manifest: Manifest,
         base: Option<ReleaseId>,
     ) -> Result<Staging, StageError> {
         let (id, seq) = (release.id(), release.release().seq);
@@ -130,6 +130,9 @@ impl Root {
             return Err(StageError::OtherAtSeq { seq, held });
         }
         release.release().admits(&manifest)?;
+        if let Some(base) = base.and_then(|base| self.held.get(&base)) {
+            manifest.share_paths(base.manifest());
+        }
         let next = Arc::new(Held::new(release, manifest, base));
         self.clear_the_way(&next)?;
         self.discard_unfinished(Some(id))?;

@@ -37,6 +37,23 @@ fn manifest(entries: &[(&str, Entry)]) -> Result<Manifest, ManifestError> {
 }
 
 #[test]
+fn a_path_that_two_trees_have_is_in_memory_once_and_neither_changes() {
+    let one = tree(&[("a/b", "1"), ("a/c", "1"), ("a-b", "1"), ("e", "1")]);
+    let other = tree(&[("a/c", "2"), ("a-b", "1"), ("d", "1"), ("e", "3")]);
+    let mut sharing = other.clone();
+    sharing.share_paths(&one);
+    assert_eq!(sharing, other);
+    let place = |manifest: &Manifest, path: &str| {
+        let mut paths = manifest.entries().iter().map(|(path, _)| path.as_str());
+        paths.find(|found| *found == path).map(str::as_ptr)
+    };
+    for path in ["a/c", "a-b", "e"] {
+        assert_eq!(place(&sharing, path), place(&one, path), "{path}");
+    }
+    assert_eq!(place(&sharing, "d"), place(&other, "d"));
+}
+
+#[test]
 fn duplicates_and_disorder_are_refused() {
     for paths in [["a", "a"], ["b", "a"], ["a-b", "a"]] {
         let entries = paths.map(|p| (p, file("")));
