@@ -31,25 +31,33 @@ pub(super) fn check(head: Option<&Manifest>, tree: &Manifest) -> Result<(), Blas
         return Err(Blast::Empty);
     }
     let Some(head) = head else { return Ok(()) };
-    let blobs: BTreeSet<BlobId> = tree
-        .entries()
-        .iter()
-        .filter_map(|(_, entry)| entry.blob())
-        .collect();
-    let gone = head
-        .entries()
-        .iter()
-        .filter(|(path, entry)| {
-            let lost = entry.blob().is_some_and(|blob| !blobs.contains(&blob));
-            lost && tree.entry(path).is_none()
-        })
-        .count();
     let files = head.files();
-    if gone >= GONE_MIN && gone * 2 > files {
+    let is_blast = |gone: usize| gone >= GONE_MIN && gone * 2 > files;
+    let mut lost = lost_paths(head, tree);
+    if is_blast(lost.len()) {
+        let blobs: BTreeSet<BlobId> = tree
+            .entries()
+            .iter()
+            .filter_map(|(_, entry)| entry.blob())
+            .collect();
+        lost.retain(|blob| !blobs.contains(blob));
+    }
+    if is_blast(lost.len()) {
+        let gone = lost.len();
         Err(Blast::Gone { gone, files })
     } else {
         Ok(())
     }
+}
+
+/// Returns the bytes of each file of which nothing is left at its path.
+fn lost_paths(head: &Manifest, tree: &Manifest) -> Vec<BlobId> {
+    let mut tree = tree.entries().iter().peekable();
+    let lost = head.entries().iter().filter(|(path, _)| {
+        while tree.next_if(|(there, _)| there < path).is_some() {}
+        tree.next_if(|(there, _)| there == path).is_none()
+    });
+    lost.filter_map(|(_, entry)| entry.blob()).collect()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use codevol_protocol::chain::Chain;
+use codevol_protocol::manifest::Manifest;
 use codevol_protocol::name::Text;
 use codevol_protocol::release::Origin;
 use codevol_protocol::rollout::Intent;
@@ -172,12 +173,7 @@ impl PublisherTask {
             self.guarded(blast, &seen.scan);
             return Ok(());
         }
-        let quarantined = self.fleet.view().quarantined;
-        let manifest = seen.scan.manifest.id();
-        let is_broken = |release: &Arc<Published>| {
-            release.release().manifest == manifest && quarantined.contains(&release.id())
-        };
-        let intent = if self.history.releases().iter().any(is_broken) {
+        let intent = if self.is_broken(&seen.scan.manifest) {
             Intent::Held
         } else {
             Intent::Watched
@@ -196,6 +192,19 @@ impl PublisherTask {
         }
         self.blocked = None;
         Ok(())
+    }
+
+    /// Whether a release with this tree was found broken.
+    fn is_broken(&self, tree: &Manifest) -> bool {
+        let quarantined = self.fleet.view().quarantined;
+        if quarantined.is_empty() {
+            return false;
+        }
+        let manifest = tree.id();
+        let is_broken = |release: &Arc<Published>| {
+            release.release().manifest == manifest && quarantined.contains(&release.id())
+        };
+        self.history.releases().iter().any(is_broken)
     }
 
     fn guarded(&mut self, blast: Blast, scan: &Scan) {

@@ -82,8 +82,8 @@ impl Gathered {
 
     /// Makes the manifest, without the links that leave the tree through other links.
     pub(super) fn manifest(&mut self) -> Result<Manifest, ManifestError> {
-        let mut links: Vec<(RelPath, Entry)> = self.entries.clone();
-        links.retain(|(_, entry)| matches!(entry, Entry::Symlink { .. }));
+        let is_link = |(_, entry): &&(RelPath, Entry)| matches!(entry, Entry::Symlink { .. });
+        let mut links: Vec<_> = self.entries.iter().filter(is_link).cloned().collect();
         let mut gone = Vec::new();
         for round in 0.. {
             // The manifest tells of the first such link only; without it others may stay inside.
