@@ -2,7 +2,9 @@
 //! compression speed. Measured against whole files, chunking, rsync's algorithm and bsdiff before
 //! it was chosen.
 
-use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, SafeResult};
+use std::fmt;
+
+use zstd::zstd_safe::{self, CCtx, CParameter, DCtx, ResetDirective, SafeResult};
 
 use crate::limits::ZSTD_WINDOW_LOG_MAX;
 
@@ -33,11 +35,91 @@ pub enum PatchError {
     },
 }
 
-/// Returns the plain bytes as one frame that only `prefix` can restore (empty: none needed).
+/// Compresses piece after piece. What zstd works with takes longer to make than a small file to compress: all
+/// pieces without a prefix share one.
+#[derive(Default)]
+pub struct Compressor(Option<CCtx<'static>>);
+
+impl fmt::Debug for Compressor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compressor").finish_non_exhaustive()
+    }
+}
+
+impl Compressor {
+    /// Returns the plain bytes as one frame that only `prefix` can restore (empty: none needed).
+    ///
+    /// # Errors
+    /// When zstd runs out of memory.
+    pub fn compress(&mut self, plain: &[u8], prefix: &[u8]) -> Result<Vec<u8>, PatchError> {
+        let create = || CCtx::try_create().ok_or(PatchError::Zstd("no memory"));
+        if !prefix.is_empty() {
+            return compress_with(&mut create()?, plain, prefix);
+        }
+        let mut context = match self.0.take() {
+            Some(used) => used,
+            None => create()?,
+        };
+        checked(context.reset(ResetDirective::SessionAndParameters))?;
+        compress_with(self.0.insert(context), plain, &[])
+    }
+}
+
+/// Restores frame after frame, as [`Compressor`] makes them.
+#[derive(Default)]
+pub struct Restorer(Option<DCtx<'static>>);
+
+impl fmt::Debug for Restorer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Restorer").finish_non_exhaustive()
+    }
+}
+
+impl Restorer {
+    /// Restores exactly `declared` bytes. Memory is bounded by that number, whatever the frame says.
+    ///
+    /// # Errors
+    /// When the frame is damaged, or holds more or fewer bytes.
+    pub fn restore(
+        &mut self,
+        frame: &[u8],
+        prefix: &[u8],
+        declared: usize,
+    ) -> Result<Vec<u8>, PatchError> {
+        let create = || DCtx::try_create().ok_or(PatchError::Zstd("no memory"));
+        if !prefix.is_empty() {
+            return restore_with(&mut create()?, frame, prefix, declared);
+        }
+        let mut context = match self.0.take() {
+            Some(used) => used,
+            None => create()?,
+        };
+        checked(context.reset(ResetDirective::SessionAndParameters))?;
+        restore_with(self.0.insert(context), frame, &[], declared)
+    }
+}
+
+/// As [`Compressor::compress`], of a single piece.
 ///
 /// # Errors
 /// When zstd runs out of memory.
 pub fn compress(plain: &[u8], prefix: &[u8]) -> Result<Vec<u8>, PatchError> {
+    Compressor::default().compress(plain, prefix)
+}
+
+/// As [`Restorer::restore`], of a single frame.
+///
+/// # Errors
+/// When the frame is damaged, or holds more or fewer bytes.
+pub fn restore(frame: &[u8], prefix: &[u8], declared: usize) -> Result<Vec<u8>, PatchError> {
+    Restorer::default().restore(frame, prefix, declared)
+}
+
+fn compress_with<'a>(
+    context: &mut CCtx<'a>,
+    plain: &[u8],
+    prefix: &'a [u8],
+) -> Result<Vec<u8>, PatchError> {
     // The window must reach from the end of the plain bytes back to the prefix's beginning.
     let window_log = window_log(plain.len() + prefix.len());
     let is_large = plain.len() + prefix.len() >= LARGE_BYTES;
@@ -47,7 +129,6 @@ pub fn compress(plain: &[u8], prefix: &[u8]) -> Result<Vec<u8>, PatchError> {
     } else {
         LEVEL
     };
-    let mut context = CCtx::try_create().ok_or(PatchError::Zstd("no memory"))?;
     for parameter in [
         CParameter::CompressionLevel(level),
         CParameter::WindowLog(window_log),
@@ -68,12 +149,12 @@ pub fn compress(plain: &[u8], prefix: &[u8]) -> Result<Vec<u8>, PatchError> {
     Ok(frame)
 }
 
-/// Restores exactly `declared` bytes. Memory is bounded by that number, whatever the frame says.
-///
-/// # Errors
-/// When the frame is damaged, or holds more or fewer bytes.
-pub fn restore(frame: &[u8], prefix: &[u8], declared: usize) -> Result<Vec<u8>, PatchError> {
-    let mut context = DCtx::try_create().ok_or(PatchError::Zstd("no memory"))?;
+fn restore_with<'a>(
+    context: &mut DCtx<'a>,
+    frame: &[u8],
+    prefix: &'a [u8],
+    declared: usize,
+) -> Result<Vec<u8>, PatchError> {
     if !prefix.is_empty() {
         checked(context.ref_prefix(prefix))?;
     }
@@ -193,6 +274,28 @@ mod tests {
         let frame = compress(&new, &old).unwrap();
         assert!(frame.len() < 16 << 10, "{} bytes", frame.len());
         assert_eq!(restore(&frame, &old, new.len()), Ok(new));
+    }
+
+    #[test]
+    fn what_came_before_changes_no_frame_and_no_bytes() {
+        let pieces = [
+            source(3),
+            Vec::new(),
+            source(200_000),
+            source(40),
+            source(1),
+        ];
+        let (mut compressor, mut restorer) = (Compressor::default(), Restorer::default());
+        for prefix in [&[][..], &source(30)] {
+            for plain in &pieces {
+                let frame = compressor.compress(plain, prefix).unwrap();
+                assert_eq!(frame, compress(plain, prefix).unwrap());
+                // Nor does a frame that is none.
+                assert!(restorer.restore(b"no frame", prefix, 9).is_err());
+                let restored = restorer.restore(&frame, prefix, plain.len());
+                assert!(restored.as_ref() == Ok(plain), "{} bytes", plain.len());
+            }
+        }
     }
 
     proptest! {

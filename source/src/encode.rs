@@ -12,7 +12,7 @@ use codevol_protocol::delta::{self, Cut, Piece, Plan, Position};
 use codevol_protocol::id::{BlobId, ManifestId};
 use codevol_protocol::limits::{SEGMENT_BYTES, SEGMENT_MARGIN_BYTES};
 use codevol_protocol::manifest::Manifest;
-use codevol_protocol::patch::{self, PatchError};
+use codevol_protocol::patch::{self, Compressor, PatchError};
 use codevol_store::blobs::{BlobError, Blobs};
 use tokio::sync::OnceCell;
 
@@ -135,10 +135,12 @@ impl Delta {
             let (manifest, base) = (self.manifest.clone(), self.base.clone());
             let bytes = pieces.iter().map(|piece| piece.length).sum();
             encoded(bytes, move || {
-                pieces
-                    .iter()
-                    .map(|piece| encode_piece(piece, &manifest, base.as_deref(), &blobs))
-                    .collect()
+                let mut compressor = Compressor::default();
+                let mut encode = |piece: &Piece| {
+                    let (plain, prefix) = read_piece(piece, &manifest, base.as_deref(), &blobs)?;
+                    Ok(compressor.compress(&plain, &prefix)?)
+                };
+                pieces.iter().map(&mut encode).collect()
             })
             .await
         };
@@ -200,12 +202,13 @@ fn encode_manifest(
     frames.collect()
 }
 
-fn encode_piece(
+/// Reads the bytes of a piece, and its prefix.
+fn read_piece(
     piece: &Piece,
     manifest: &Manifest,
     base: Option<&Manifest>,
     blobs: &Blobs,
-) -> Result<Vec<u8>, EncodeError> {
+) -> Result<(Vec<u8>, Vec<u8>), EncodeError> {
     let index = usize::try_from(piece.position.entry).unwrap_or(usize::MAX);
     let blob = manifest
         .entries()
@@ -223,7 +226,7 @@ fn encode_piece(
         Some((blob, offset, length)) => read_range(blobs, blob, offset, length)?,
         None => Vec::new(),
     };
-    Ok(patch::compress(&plain, &prefix)?)
+    Ok((plain, prefix))
 }
 
 fn read_range(

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use codevol_protocol::delta::{Piece, Position};
 use codevol_protocol::id::BlobId;
 use codevol_protocol::message::Partial;
-use codevol_protocol::patch;
+use codevol_protocol::patch::Restorer;
 use codevol_protocol::violation::Violation;
 use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
@@ -52,6 +52,7 @@ impl Writer {
         }
         let pieces: Vec<_> = staging.plan().pieces_from(self.start).collect();
         let mut dropped = None;
+        let mut restorer = Restorer::default();
         for piece in pieces {
             let frame = queue.blocking_recv().ok_or(Violation::PushLength("less"))?;
             let entry = piece.position.entry;
@@ -62,7 +63,7 @@ impl Writer {
             }
             // A piece that cannot be restored is no reason to stop: `finish` names all that is to
             // be sent again.
-            let written = restore(staging, &piece, &frame);
+            let written = restore(staging, &piece, &frame, &mut restorer);
             match written.and_then(|plain| staging.write(piece.position, &plain)) {
                 Ok(()) => {}
                 Err(StageError::Missing(_) | StageError::WrongBytes(_)) => dropped = Some(entry),
@@ -89,12 +90,17 @@ impl Writer {
     }
 }
 
-fn restore(staging: &mut Staging, piece: &Piece, frame: &[u8]) -> Result<Vec<u8>, StageError> {
+fn restore(
+    staging: &mut Staging,
+    piece: &Piece,
+    frame: &[u8],
+    restorer: &mut Restorer,
+) -> Result<Vec<u8>, StageError> {
     let prefix = match &piece.prefix {
         Some(range) => staging.base_range(range)?,
         None => Vec::new(),
     };
     let length = usize::try_from(piece.length).unwrap_or(usize::MAX);
     // What does not decompress is as wrong as what does not hash: no bytes are written then.
-    Ok(patch::restore(frame, &prefix, length).unwrap_or_default())
+    Ok(restorer.restore(frame, &prefix, length).unwrap_or_default())
 }
