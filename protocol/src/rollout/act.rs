@@ -154,6 +154,13 @@ impl Machine {
         }
     }
 
+    /// Takes in whether a person holds a node that has just connected. To be told before
+    /// [`Event::Online`]: what follows is decided with that. Else a member that found the release broken,
+    /// and was then held elsewhere by its operator, would only leave, and the next wave would begin.
+    pub fn greets(&mut self, name: &NodeName, hold: Option<Hold>) {
+        self.held(name, hold);
+    }
+
     /// Takes a node out of whatever runs, or lets it in again: what it refused was refused because it
     /// was held.
     fn held(&mut self, name: &NodeName, hold: Option<Hold>) {

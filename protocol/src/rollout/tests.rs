@@ -1005,3 +1005,25 @@ fn nobody_waits_for_a_node_that_is_held() {
     bench.event(Event::Removed { node: name("b") });
     assert!(bench.saved.holds.is_empty());
 }
+
+#[test]
+fn who_found_it_broken_and_is_held_elsewhere_since_did_not_just_leave() {
+    let mut bench = Bench::on_r1(&["a", "b"]);
+    bench.publish(Intent::Watched);
+    bench.staged("a", 2);
+    bench.staged("b", 2);
+    bench.activated("a", 2);
+    // The source is away while the first one finds it broken, goes back, and is held by its operator.
+    bench.restart(&["a", "b"]);
+    bench.online("b", &[1, 2], Some(1), Standing::Proven);
+    bench.take();
+    bench.machine.greets(&name("a"), Some(hold_on(1)));
+    bench.online("a", &[1, 2], Some(2), Standing::Broken);
+    let told = bench.take();
+    assert!(
+        !told.contains(&ask("b", Command::Activate(r(2)))),
+        "{told:?}"
+    );
+    assert_eq!(bench.saved.quarantined[0].release, r(2));
+    assert_eq!(bench.live(), Some(r(1)));
+}

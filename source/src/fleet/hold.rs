@@ -96,25 +96,46 @@ impl FleetTask {
         }
     }
 
-    /// Takes in whether a node is held. What is new is written down.
+    /// Takes in whether a node is held that was connected before.
     pub(super) fn held_or_not(&mut self, node: &NodeName, report: HoldReport) {
+        if self.is_news_of_hold(node, &report) {
+            let (node, hold) = (node.clone(), report.hold);
+            self.machine
+                .handle(Event::Held { node, hold }, Instant::now());
+        }
+    }
+
+    /// Takes in whether a node is held that has just connected; of one that does not say so, that it is
+    /// not.
+    pub(super) fn greets(&mut self, node: &NodeName, report: Option<HoldReport>) {
+        let never_held = HoldReport {
+            volume: self.volume.clone(),
+            hold: None,
+            thawed: None,
+        };
+        let report = report.unwrap_or(never_held);
+        if self.is_news_of_hold(node, &report) {
+            self.machine.greets(node, report.hold);
+        }
+    }
+
+    /// Returns whether it is new that a node is held, or is not; then it is written down.
+    fn is_news_of_hold(&self, node: &NodeName, report: &HoldReport) -> bool {
         let HoldReport { hold, thawed, .. } = report;
         let before = self.machine.saved().holds.get(node);
         if before == hold.as_ref() {
-            return;
+            return false;
         }
-        let line = match (&hold, before) {
+        let line = match (hold, before) {
             (Some(hold), _) => held_line(hold),
             (None, Some(before)) => thawed_line(before, thawed.as_ref()),
-            (None, None) => return,
+            (None, None) => return false,
         };
         self.journal
             .record(line.node(node).volume(&self.volume).event());
         let held_on = hold.as_ref().map(|hold| hold.seq.to_string());
         info!(volume = %self.volume, %node, held_on, "a person holds the node, or lets it go on");
-        let node = node.clone();
-        self.machine
-            .handle(Event::Held { node, hold }, Instant::now());
+        true
     }
 }
 

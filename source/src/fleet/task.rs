@@ -346,12 +346,7 @@ impl FleetTask {
             None => line,
         };
         self.journal.record(line.volume(&self.volume).event());
-        let never_held = HoldReport {
-            volume: self.volume.clone(),
-            hold: None,
-            thawed: None,
-        };
-        self.held_or_not(&node, hold.unwrap_or(never_held));
+        self.greets(&node, hold);
         let stands = standing(active.and_then(|active| active.verification.as_ref()));
         if let Some(release) = release {
             let history = &self.history;
