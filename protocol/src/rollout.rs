@@ -321,6 +321,7 @@ impl Machine {
             decided: Vec::new(),
             outputs: VecDeque::new(),
         };
+        machine.forget_strangers();
         machine.leave_all_but_awaited();
         machine.settle(now);
         machine

@@ -223,14 +223,22 @@ impl Machine {
     fn removed(&mut self, name: &NodeName) {
         self.nodes.remove(name);
         self.awaited.remove(name);
-        self.kept.holds.remove(name);
-        for nodes in self.kept.broken.values_mut() {
-            nodes.remove(name);
-        }
-        for quarantined in &mut self.kept.quarantined {
-            quarantined.stays.remove(name);
-        }
+        self.forget_strangers();
         self.leave(name);
+    }
+
+    /// Forgets what was kept of nodes that are no members; also where the source stopped before it was
+    /// told so. One that joins again by such a name is another one.
+    pub(super) fn forget_strangers(&mut self) {
+        let (nodes, kept) = (&self.nodes, &mut self.kept);
+        kept.holds.retain(|name, _| nodes.contains_key(name));
+        for names in kept.broken.values_mut() {
+            names.retain(|name| nodes.contains_key(name));
+        }
+        for quarantined in &mut kept.quarantined {
+            let stays = &mut quarantined.stays;
+            stays.retain(|name| nodes.contains_key(name));
+        }
     }
 
     fn step_failed(&mut self, name: &NodeName, release: ReleaseId, retryable: bool, now: Instant) {

@@ -1027,3 +1027,14 @@ fn who_found_it_broken_and_is_held_elsewhere_since_did_not_just_leave() {
     assert_eq!(bench.saved.quarantined[0].release, r(2));
     assert_eq!(bench.live(), Some(r(1)));
 }
+
+#[test]
+fn a_hold_of_a_node_that_was_taken_out_when_the_source_stopped_is_nobodys() {
+    let mut bench = held_on_r1();
+    // The members are kept elsewhere: the machine was not told any more.
+    bench.restart(&["a"]);
+    assert_eq!(bench.saved.holds.len(), 0);
+    bench.event(Event::Enrolled { node: name("b") });
+    assert_eq!(bench.state("b"), NodeState::Joining);
+    assert_eq!(bench.machine.view().nodes[&name("b")].hold, None);
+}
