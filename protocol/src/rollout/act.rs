@@ -79,6 +79,8 @@ impl Machine {
                     && facts.held.len() < HELD_MAX
                 {
                     facts.held.insert(release);
+                    // It has it after all: an earlier attempt was refused.
+                    facts.refused.remove(&release);
                     facts.finish(Command::Push(release));
                 }
             }

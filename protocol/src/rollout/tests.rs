@@ -1038,3 +1038,21 @@ fn a_hold_of_a_node_that_was_taken_out_when_the_source_stopped_is_nobodys() {
     assert_eq!(bench.state("b"), NodeState::Joining);
     assert_eq!(bench.machine.view().nodes[&name("b")].hold, None);
 }
+
+#[test]
+fn what_a_node_has_staged_it_refuses_no_more() {
+    let mut bench = Bench::new();
+    bench.publish(Intent::Wanted);
+    bench.online("a", &[], None, Standing::Unproven);
+    // Sent twice, since the first time took so long; then that one arrives.
+    let (node, release, retryable) = (name("a"), r(1), false);
+    bench.event(Event::StepFailed {
+        node,
+        release,
+        retryable,
+    });
+    assert_eq!(bench.state("a"), NodeState::Failed);
+    bench.take();
+    bench.staged("a", 1);
+    assert_eq!(bench.take(), [ask("a", Command::Activate(r(1)))]);
+}
