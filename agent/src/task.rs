@@ -326,10 +326,23 @@ impl VolumeTask {
                 self.report(release, Step::Activated { elapsed_us }).await;
                 self.verify(release, Purpose::Activated);
             }
-            Err(failure) => {
-                self.error = Some((release, "activate", failure.clone()));
-                self.report(release, Step::ActivateFailed(failure)).await;
-            }
+            Err(failure) => self.not_activated(release, "activate", failure).await,
+        }
+    }
+
+    /// Says that a release could not be activated; and where it is not held, that too: whoever asked
+    /// thought so, and sends it once more.
+    async fn not_activated(&mut self, release: ReleaseId, step: &'static str, failure: Failure) {
+        self.error = Some((release, step, failure.clone()));
+        self.report(release, Step::ActivateFailed(failure)).await;
+        let is_held = self.lock().held().contains_key(&release);
+        if !is_held {
+            let said = FromAgent::Held {
+                volume: self.volume.clone(),
+                added: Vec::new(),
+                removed: vec![release],
+            };
+            self.speaker.say(said).await;
         }
     }
 
@@ -355,10 +368,7 @@ impl VolumeTask {
                 info!(volume = %self.volume, release = %release.short(), "went back");
                 self.verify(release, Purpose::Returned);
             }
-            Err(failure) => {
-                self.error = Some((release, "return", failure.clone()));
-                self.report(release, Step::ActivateFailed(failure)).await;
-            }
+            Err(failure) => self.not_activated(release, "return", failure).await,
         }
     }
 

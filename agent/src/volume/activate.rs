@@ -45,8 +45,8 @@ impl ActivateError {
             Self::Record(StateError::Dir(error)) | Self::Dir(error) => error.errno().is_some(),
             Self::Record(_) => false,
             // It is sent once more.
-            Self::NotDurable(_) => true,
-            Self::NotHeld(_) | Self::Gone(_) | Self::Moved => false,
+            Self::NotDurable(_) | Self::NotHeld(_) => true,
+            Self::Gone(_) | Self::Moved => false,
         }
     }
 }

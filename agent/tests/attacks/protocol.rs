@@ -190,14 +190,17 @@ async fn what_was_never_staged_is_not_activated() {
     let mut scene = Scene::begin().await;
     let nowhere = ReleaseId::of(b"nowhere");
     scene.activate(nowhere).await;
-    let failed = |step: &Step| matches!(step, Step::ActivateFailed(_));
+    let failed = |step: &Step| matches!(step, Step::ActivateFailed(failure) if failure.retryable);
     scene.step(nowhere, failed).await;
+    // Who asked thought that it is here: it is sent once more, if there is one.
+    assert!(scene.is_lacking(nowhere).await);
     let (volume, release) = (pipes(), nowhere);
     scene
         .link
         .say(&FromSource::Return { volume, release })
         .await;
     scene.step(nowhere, failed).await;
+    assert!(scene.is_lacking(nowhere).await);
     scene.noted("never staged", "failed", 2).await;
     scene.is_unharmed("never staged").await;
     // Nor is one that is here in part.

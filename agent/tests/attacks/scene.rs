@@ -102,6 +102,14 @@ impl Scene {
         }
     }
 
+    /// Whether the agent's next word is that it does not hold this release.
+    pub(crate) async fn is_lacking(&mut self, release: ReleaseId) -> bool {
+        match self.link.hear().await.unwrap().unwrap() {
+            FromAgent::Held { added, removed, .. } => added.is_empty() && removed == [release],
+            _ => false,
+        }
+    }
+
     /// Waits until a release that was pushed is staged, and has it activated.
     pub(crate) async fn goes_live(&mut self, release: Crafted, what: &str) {
         let id = release.id();
