@@ -39,6 +39,7 @@
 //!   release: it is there because a person wants it so. It keeps by itself that it is held.
 //! * After a restore from a backup what the nodes run was live, and the newest of it is. A release that is
 //!   broken on the one and good on another is then the first one's own trouble, whoever was heard first.
+//!   What a node is held on was wanted there alone, perhaps because it was live nowhere: it counts for nobody.
 //! * After a restart of the source nothing is started, and no member left behind, until the known
 //!   nodes are back or [`RECONNECT_TIMEOUT`] has passed.
 

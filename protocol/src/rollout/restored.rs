@@ -49,7 +49,9 @@ impl Machine {
         (release, standing): (ReleaseId, Standing),
         seq: impl Fn(ReleaseId) -> Option<Seq>,
     ) {
-        let Some(number) = seq(release).filter(|_| self.kept.restored) else {
+        // What a node is held on, one person wanted there: that says nothing of what is live.
+        let counts = self.kept.restored && !self.is_held(name);
+        let Some(number) = seq(release).filter(|_| counts) else {
             return;
         };
         let rollout = self.kept.rollout.as_ref();
@@ -64,9 +66,7 @@ impl Machine {
         }
         if self.lived(release).is_none() && standing == Standing::Broken {
             // It is no place to lead others to, not even for a moment.
-            if !self.is_held_on(name, release) {
-                self.quarantine(release, name, BTreeSet::new());
-            }
+            self.quarantine(release, name, BTreeSet::new());
             return;
         }
         let is_newer = |lived: &Lived| seq(lived.release) > Some(number);
@@ -82,8 +82,8 @@ impl Machine {
         }
     }
 
-    /// Lifts the quarantine of a release that runs well on a node, not because a rollout stopped or a
-    /// person wants it there: it was tried anew since the backup, or is broken on the other node alone.
+    /// Lifts the quarantine of a release that runs well on a node, not because a rollout stopped: it was
+    /// tried anew since the backup, or is broken on the other node alone.
     fn is_good_after_all(
         &mut self,
         name: &NodeName,
@@ -93,7 +93,7 @@ impl Machine {
             standing,
             Standing::Good | Standing::Proven | Standing::Activated
         );
-        if !is_good || self.stays_on(name, release) || self.is_held(name) {
+        if !is_good || self.stays_on(name, release) {
             return false;
         }
         let lifted = self

@@ -194,3 +194,18 @@ fn what_waited_when_the_backup_was_made_waits_for_a_thaw_unless_a_node_runs_it()
         assert_eq!(bench.saved.rollout.is_some(), waits);
     }
 }
+
+#[test]
+fn what_a_person_holds_a_node_on_leads_no_other_node_there() {
+    let mut bench = Bench::behind(&["a", "b"], 7);
+    bench.greets("a", 6, Standing::Proven);
+    bench.take();
+    // r7 was never live: its operator tries it there.
+    bench.machine.greets(&name("b"), Some(hold_on(7)));
+    bench.greets("b", 7, Standing::Proven);
+    assert_eq!(bench.live(), Some(r(6)));
+    assert_eq!(bench.line(), [1, 6].map(|seq| Some(Seq(seq))));
+    assert_eq!(bench.take(), []);
+    bench.held("b", None);
+    assert_eq!(bench.take(), [ask("b", Command::Activate(r(6)))]);
+}
