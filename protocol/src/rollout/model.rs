@@ -5,9 +5,11 @@
 
 mod agent;
 mod books;
+mod disk;
 mod durable;
 mod hold;
 mod link;
+mod member;
 mod oracle;
 mod queue;
 mod rest;
@@ -27,7 +29,7 @@ use world::World;
 const SEEDS: u64 = 1_000;
 
 /// What some of the first histories must meet, else they prove little.
-const MEANT: [&str; 32] = [
+const MEANT: [&str; 40] = [
     "live",
     "quarantined",
     "taken back",
@@ -60,6 +62,14 @@ const MEANT: [&str; 32] = [
     "live follows",
     "crash when it had taken in",
     "no files",
+    "collected",
+    "let go again",
+    "a power cut takes what was staged",
+    "asked for what is gone",
+    "taken out",
+    "taken out of a rollout",
+    "crash when one was taken out",
+    "joined again",
 ];
 
 fn play(world: &mut World) -> bool {

@@ -23,7 +23,13 @@ pub(super) struct Agent {
     /// It goes back by itself, unasked, from what it was told to activate and finds broken.
     pub(super) returns_itself: bool,
     pub(super) link: Option<u64>,
+    /// It is a member.
+    pub(super) enrolled: bool,
     pub(super) held: BTreeSet<ReleaseId>,
+    /// What it ever staged, since it joined.
+    pub(super) staged: BTreeSet<ReleaseId>,
+    /// What it staged and has said so, and is not on its disk yet.
+    pub(super) undurable: BTreeSet<ReleaseId>,
     /// The records that it ever took, by their numbers.
     pub(super) known: BTreeMap<u64, ReleaseId>,
     pub(super) active: Option<ReleaseId>,
@@ -49,7 +55,10 @@ impl Agent {
             bare,
             returns_itself,
             link: None,
+            enrolled: true,
             held: BTreeSet::new(),
+            staged: BTreeSet::new(),
+            undurable: BTreeSet::new(),
             known: BTreeMap::new(),
             active: None,
             was: None,
@@ -129,14 +138,18 @@ impl World {
                 };
                 self.report(number, failed);
             }
+            Command::Activate(release) | Command::Return(release)
+                if !self.is_on_disk(number, release) =>
+            {
+                self.saw("asked for what is gone");
+                self.lacks(number, release);
+            }
             Command::Activate(release) => {
-                assert!(self.agents[number].held.contains(&release));
                 self.activate(number, release);
                 self.agents[number].put_back = false;
                 self.report(number, Event::Activated { node, release });
             }
             Command::Return(to) => {
-                assert!(self.agents[number].held.contains(&to));
                 self.check_told_once(number, to);
                 self.go_back(number, to);
                 let turn = self.agents[number].turn;
@@ -199,7 +212,11 @@ impl World {
         let node = agent.name.clone();
         match work {
             Work::Stage(release) => {
-                agent.held.insert(release);
+                if agent.held.insert(release) {
+                    agent.staged.insert(release);
+                    agent.undurable.insert(release);
+                    self.soon(300, Happening::Synced(number, release));
+                }
                 self.report(number, Event::Staged { node, release });
             }
             Work::Verify(release) if agent.turn == turn && agent.active == Some(release) => {

@@ -17,6 +17,8 @@ pub(super) struct Heard {
     pub(super) busy_since: Option<(Command, Instant)>,
     /// What it said that it holds, and did not refuse since.
     pub(super) holds: BTreeSet<ReleaseId>,
+    /// What it said that it holds, and did not say since that it has lost.
+    pub(super) has: BTreeSet<ReleaseId>,
     /// What it said last that it runs.
     pub(super) runs: Option<ReleaseId>,
     /// It activated the release of the attempt that runs, so long ago.
@@ -29,6 +31,8 @@ pub(super) struct Heard {
     pub(super) stands: Option<(ReleaseId, Standing)>,
     /// Whether the machine may have let it leave the attempt that runs.
     pub(super) may_have_left: bool,
+    /// The same of the attempt before: the next one may begin before the end of that one is told.
+    had_left: bool,
 }
 
 impl Heard {
@@ -55,6 +59,8 @@ impl Heard {
 pub(super) struct Books {
     pub(super) heard: BTreeMap<NodeName, Heard>,
     pub(super) target: Option<ReleaseId>,
+    /// Of the attempt before.
+    target_before: Option<ReleaseId>,
     /// Who was online when it began.
     pub(super) members: BTreeSet<NodeName>,
     /// As planned when staging ended.
@@ -132,7 +138,9 @@ impl Books {
                 active,
                 standing,
             } => {
-                self.heard.entry(node.clone()).or_default().holds = held.iter().copied().collect();
+                let heard = self.heard.entry(node.clone()).or_default();
+                heard.holds = held.iter().copied().collect();
+                heard.has.clone_from(&heard.holds);
                 self.hear_online(node, *active, *standing, now);
             }
             Event::Behind { .. } => {}
@@ -148,6 +156,7 @@ impl Books {
             Event::Staged { node, release } => {
                 let heard = self.heard.entry(node.clone()).or_default();
                 heard.holds.insert(*release);
+                heard.has.insert(*release);
                 heard.is_done(Command::Push(*release));
             }
             Event::StepFailed {
@@ -168,14 +177,31 @@ impl Books {
             } => self.hear_verified(node, *release, *standing),
             Event::Returned { node, from, to } => self.hear_returned(node, (*from, *to), now),
             Event::Held { node, hold } => self.hear_held(node, hold.as_ref()),
+            Event::Dropped { node, release } => {
+                let heard = self.heard.entry(node.clone()).or_default();
+                heard.holds.remove(release);
+                heard.has.remove(release);
+            }
+            Event::Removed { node } => self.hear_removed(node),
             Event::Published { .. }
             | Event::Enrolled { .. }
-            | Event::Removed { .. }
-            | Event::Dropped { .. }
             | Event::Retry { .. }
             | Event::Freeze(_)
             | Event::Thaw => {}
         }
+    }
+
+    /// Nothing that it said counts any more; not even that it found something broken.
+    pub(super) fn hear_removed(&mut self, node: &NodeName) {
+        self.heard.remove(node);
+        self.members.remove(node);
+        for wave in &mut self.waves {
+            wave.remove(node);
+        }
+        self.touched.retain(|(_, touched)| touched != node);
+        self.verdicts.retain(|(_, found)| found != node);
+        self.broken.remove(node);
+        self.staying.remove(node);
     }
 
     fn hear_activated(&mut self, node: &NodeName, release: ReleaseId, now: Instant) {
@@ -296,7 +322,7 @@ impl Books {
     }
 
     pub(super) fn begin(&mut self, release: ReleaseId) {
-        self.target = Some(release);
+        self.target_before = self.target.replace(release);
         self.waves.clear();
         self.touched.retain(|(touched, node)| {
             let runs = self.heard.get(node).and_then(|heard| heard.runs);
@@ -310,7 +336,7 @@ impl Books {
             if is_member {
                 self.members.insert(node.clone());
             }
-            heard.may_have_left = !is_member;
+            heard.had_left = std::mem::replace(&mut heard.may_have_left, !is_member);
             heard.activated_at = None;
             heard.verdict = None;
         }
@@ -340,6 +366,14 @@ impl Books {
     pub(super) fn certain(&self) -> impl Iterator<Item = &NodeName> {
         let members = self.members.iter();
         members.filter(|node| !self.heard.get(*node).is_none_or(|h| h.may_have_left))
+    }
+
+    /// Whether the machine may have let a node leave the attempt at a release that ended just now.
+    pub(super) fn may_have_left(&self, node: &NodeName, release: ReleaseId) -> bool {
+        let ended_before = self.target_before == Some(release);
+        self.heard
+            .get(node)
+            .is_none_or(|heard| heard.may_have_left || (ended_before && heard.had_left))
     }
 
     /// Good, unproven, or given up as unproven.

@@ -14,6 +14,17 @@ impl World {
         self.report(number, Event::Held { node, hold });
     }
 
+    /// What an agent says of its hold when it connects: what follows waits for the rest of its greeting.
+    pub(super) fn tell_hold(&mut self, event: &Event) {
+        let (Event::Held { node, hold }, Some(machine)) = (event, &mut self.machine) else {
+            return;
+        };
+        machine.greets(node, hold.clone());
+        self.note(format_args!("greets {event:?}"));
+        self.books.moves(self.now);
+        self.books.hear(event, self.now);
+    }
+
     /// A person has an agent go to one of the releases that it holds and stay there; or lets it go on.
     pub(super) fn hold_or_let_go(&mut self, number: usize) {
         let agent = &self.agents[number];

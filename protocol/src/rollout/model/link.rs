@@ -23,7 +23,8 @@ pub(super) struct Greeting {
 
 impl World {
     pub(super) fn connect(&mut self, number: usize) {
-        if self.machine.is_none() || self.agents[number].link.is_some() {
+        let agent = &self.agents[number];
+        if self.machine.is_none() || agent.link.is_some() || !agent.enrolled {
             return;
         }
         self.links += 1;

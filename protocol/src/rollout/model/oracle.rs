@@ -49,7 +49,7 @@ impl World {
                 let broken = alone.is_some_and(|nodes| nodes.contains(&agent.name));
                 heard.holds.contains(&to) && !broken
             });
-            let may_stay = heard.may_have_left || nowhere;
+            let may_stay = self.books.may_have_left(&agent.name, release) || nowhere;
             assert!(may_stay, "{} was not taken back", agent.name);
         }
         if !outcome.live && outcome.wave > 1 {
@@ -62,7 +62,7 @@ impl World {
 
     pub(super) fn check_everyone_is_there(&mut self) {
         if self.policy.require_online == RequireOnline::All {
-            let needed = |agent: &&Agent| !self.is_held(&agent.name);
+            let needed = |agent: &&Agent| agent.enrolled && !self.is_held(&agent.name);
             for agent in self.agents.iter().filter(needed) {
                 let there = self.books.heard.get(&agent.name).is_some_and(|h| h.online);
                 assert!(there, "a step without {}", agent.name);
@@ -71,9 +71,10 @@ impl World {
         }
     }
 
+    /// It did, whatever has become of that since: a source can only know what was said.
     pub(super) fn has_staged(&self, node: &NodeName, release: ReleaseId) -> bool {
         let mut agents = self.agents.iter();
-        agents.any(|agent| agent.name == *node && agent.held.contains(&release))
+        agents.any(|agent| agent.name == *node && agent.staged.contains(&release))
     }
 
     /// A person holds the node, as far as the source could know.
@@ -91,7 +92,7 @@ impl World {
             heard.is_none_or(|heard| !heard.online && heard.held_on.is_none())
         };
         let goes_back = |rollout: &Rollout| matches!(rollout.step, Step::Return { .. });
-        let may_wait = all && self.agents.iter().any(is_away);
+        let may_wait = all && self.agents.iter().filter(|a| a.enrolled).any(is_away);
         let runs = self.saved.rollout.as_ref();
         if let Some(rollout) = runs.filter(|rollout| !may_wait || goes_back(rollout))
             && let Some(at) = self.books.moved_at

@@ -68,9 +68,11 @@ impl Queue {
     }
 
     /// After a restore the nodes may run something newer already.
-    pub(super) fn goes_past(&mut self, saved: &Saved) {
-        self.waiting
-            .retain(|waiting| waiting.wanted || saved.waiting.contains(waiting));
+    pub(super) fn goes_past(&mut self, before: &[Waiting], after: &[Waiting]) {
+        self.waiting.retain(|waiting| {
+            let went = before.contains(waiting) && !after.contains(waiting);
+            waiting.wanted || !went
+        });
     }
 
     pub(super) const fn is_frozen(&self) -> bool {

@@ -20,7 +20,11 @@ impl World {
         );
         assert_eq!(machine.poll_timeout(), None, "it never comes to rest");
         for number in 0..self.agents.len() {
-            if let Some(what) = self.check_agent_at_rest(number) {
+            if !self.agents[number].enrolled {
+                let name = &self.agents[number].name;
+                let nodes = &self.machine.as_ref().expect("the source runs").nodes;
+                assert!(!nodes.contains_key(name), "{name} is no member");
+            } else if let Some(what) = self.check_agent_at_rest(number) {
                 self.saw(what);
             }
         }

@@ -22,7 +22,7 @@ struct Backup {
 pub(super) struct Restore {
     backup: Option<Backup>,
     /// Which agents were not heard since.
-    unheard: BTreeSet<usize>,
+    pub(super) unheard: BTreeSet<usize>,
     /// It was said that the state is a backup: nobody publishes or thaws before all were heard.
     pub(super) by_the_book: bool,
     /// Nobody has thawed the volume since.
@@ -34,7 +34,7 @@ pub(super) struct Restore {
     pub(super) followed: BTreeSet<ReleaseId>,
     /// What a person asked for since.
     pub(super) wanted: BTreeSet<ReleaseId>,
-    /// Whom a person has moved since.
+    /// Whom a person has moved since, or held then.
     pub(super) moved_by_hand: BTreeSet<usize>,
 }
 
@@ -69,9 +69,11 @@ impl World {
         self.restore.happened = true;
         self.restore.pending = true;
         self.restore.by_the_book = !self.rng.one_in(4);
-        self.restore.unheard = (0..self.agents.len()).collect();
+        let enrolled = |number: &usize| self.agents[*number].enrolled;
+        self.restore.unheard = (0..self.agents.len()).filter(enrolled).collect();
         self.restore.followed.clear();
-        self.restore.moved_by_hand.clear();
+        let held = |number: &usize| self.agents[*number].hold.is_some();
+        self.restore.moved_by_hand = (0..self.agents.len()).filter(held).collect();
         self.restore.wanted.clear();
         if self.restore.by_the_book {
             self.saved.put_back(frozen());
@@ -115,24 +117,25 @@ impl World {
 
     /// What an agent runs was live.
     pub(super) fn take_in(&mut self, node: &NodeName, runs: (ReleaseId, Standing)) {
+        let held = self.is_held(node);
         let Some(machine) = &mut self.machine else {
             return;
         };
-        let live = machine.live();
+        let (live, waiting) = (machine.live(), machine.saved().waiting.clone());
         machine.take_in(node, runs, |release| {
             let mut log = self.log.iter();
             let found = log.find(|(_, logged)| **logged == release);
             found.map(|(seq, _)| Seq(*seq))
         });
-        self.restore.followed.insert(runs.0);
-        self.queue.goes_past(machine.saved());
+        self.restore.followed.extend((!held).then_some(runs.0));
+        self.queue.goes_past(&waiting, &machine.saved().waiting);
         if machine.live() != live {
             self.saw("live follows");
         }
     }
 
     pub(super) fn greet(&mut self, greeting: Greeting) {
-        self.tell(greeting.hold);
+        self.tell_hold(&greeting.hold);
         if let Event::Online {
             node,
             active: Some(release),
@@ -149,7 +152,7 @@ impl World {
     /// The number of the next release is none that anybody knows who was heard.
     pub(super) fn check_number(&self, seq: u64) {
         for (number, agent) in self.agents.iter().enumerate() {
-            let heard = !self.restore.unheard.contains(&number);
+            let heard = agent.enrolled && !self.restore.unheard.contains(&number);
             let known = agent.known.contains_key(&seq);
             assert!(!heard || !known, "{} knows another r{seq}", agent.name);
         }

@@ -14,7 +14,8 @@ impl World {
         if self.links > 0 && self.rng.one_in(4) {
             self.edit_policy();
         }
-        let enrolled = self.agents.iter().map(|agent| agent.name.clone());
+        let enrolled = self.agents.iter().filter(|agent| agent.enrolled);
+        let enrolled = enrolled.map(|agent| agent.name.clone());
         let saved = self.saved.clone();
         let machine = Machine::restore(saved, enrolled.collect(), self.policy, self.now);
         self.running = self.saved.rollout.as_ref().map(|r| r.target.release);

@@ -19,8 +19,9 @@ impl World {
             }
             for node in planned {
                 assert!(!self.is_held(node), "{node} is held, and made a member");
-                let holds = self.has_staged(node, rollout.target.release);
-                assert!(holds, "{node} has not staged when others activate");
+                let staged = self.has_staged(node, rollout.target.release);
+                let said = self.books.heard[node].has.contains(&rollout.target.release);
+                assert!(staged && said, "{node} has not staged when others activate");
             }
             self.check_plan(&rollout.waves);
             self.books.activate(&rollout.waves);

@@ -37,6 +37,11 @@ pub(super) enum Happening {
     Read(usize, Command, u64),
     /// An agent is done with staging, or with finding out how a release stands.
     Done(usize, Work, u64),
+    /// The disk of an agent has taken a release, or has not.
+    Synced(usize, ReleaseId),
+    Collect(usize),
+    Remove(usize),
+    Enroll(usize),
     Connect(usize),
     Cut(usize),
     CrashAgent(usize),
@@ -282,10 +287,17 @@ impl World {
                 }
             }
             Happening::Done(number, work, turn) => self.done(number, work, turn),
+            Happening::Synced(number, release) => self.synced(number, release),
+            Happening::Collect(number) => self.collect(number),
+            Happening::Remove(number) => self.remove(number),
+            Happening::Enroll(number) => self.enroll(number),
             Happening::Connect(number) => self.connect(number),
             Happening::Cut(number) => self.cut(number),
             Happening::CrashAgent(number) => {
                 self.agents[number].turn += 1;
+                if self.rng.one_in(2) {
+                    self.lose_power(number);
+                }
                 if self.agents[number].standing == Standing::Verifying
                     && let Some(release) = self.agents[number].active
                 {
@@ -345,6 +357,12 @@ impl World {
             let number = self.rng.index(self.agents.len());
             self.soon(230_000, Happening::Cut(number));
             self.soon(230_000, Happening::CrashAgent(number));
+            let number = self.rng.index(self.agents.len());
+            self.soon(230_000, Happening::Collect(number));
+        }
+        for _ in 0..self.rng.below(3) {
+            let number = self.rng.index(self.agents.len());
+            self.soon(230_000, Happening::Remove(number));
         }
         for _ in 0..3 {
             self.soon(230_000, Happening::CrashSource);
@@ -361,6 +379,8 @@ impl World {
         for number in 0..self.agents.len() {
             self.cut(number);
             self.connect(number);
+            // To collect is no fault.
+            self.soon(30_000, Happening::Collect(number));
         }
         let end = self.now + Duration::from_secs(3_600);
         while self.step(end) {}
