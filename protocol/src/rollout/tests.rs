@@ -1056,3 +1056,35 @@ fn what_a_node_has_staged_it_refuses_no_more() {
     bench.staged("a", 1);
     assert_eq!(bench.take(), [ask("a", Command::Activate(r(1)))]);
 }
+
+#[test]
+fn who_found_a_release_broken_alone_is_not_held_against_it_when_it_is_tried_anew() {
+    let mut bench = Bench::on_r1(&["a", "b"]);
+    bench.verified("a", 1, Standing::Broken);
+    assert_eq!(bench.saved.broken[&r(1)], names(&["a"]));
+    bench.publish(Intent::Watched);
+    bench.staged("a", 2);
+    bench.staged("b", 2);
+    for node in ["b", "a"] {
+        bench.activated(node, 2);
+        bench.verified(node, 2, Standing::Proven);
+    }
+    assert_eq!(bench.live(), Some(r(2)));
+    bench.event(Event::Retry { release: r(1) });
+    for node in ["a", "b"] {
+        bench.activated(node, 1);
+        bench.verified(node, 1, Standing::Unproven);
+    }
+    assert_eq!(bench.live(), Some(r(1)));
+    assert_eq!(bench.state("a"), NodeState::Unverified);
+}
+
+#[test]
+fn what_a_node_found_while_it_was_held_counts_when_it_is_let_go() {
+    let mut bench = Bench::on_r1(&["a", "b"]);
+    bench.held("b", Some(hold_on(1)));
+    bench.verified("b", 1, Standing::Broken);
+    assert!(bench.saved.broken.is_empty());
+    bench.held("b", None);
+    assert_eq!(bench.saved.broken[&r(1)], names(&["b"]));
+}

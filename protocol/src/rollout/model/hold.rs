@@ -25,6 +25,14 @@ impl World {
         self.books.hear(event, self.now);
     }
 
+    /// A person lets an agent go on, perhaps.
+    pub(super) fn let_go(&mut self, number: usize) {
+        let agent = &self.agents[number];
+        if agent.enrolled && agent.link.is_some() && agent.hold.is_some() && self.rng.one_in(2) {
+            self.hold_or_let_go(number);
+        }
+    }
+
     /// A person has an agent go to one of the releases that it holds and stay there; or lets it go on.
     pub(super) fn hold_or_let_go(&mut self, number: usize) {
         let agent = &self.agents[number];

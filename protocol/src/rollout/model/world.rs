@@ -40,6 +40,7 @@ pub(super) enum Happening {
     /// The disk of an agent has taken a release, or has not.
     Synced(usize, ReleaseId),
     Collect(usize),
+    LetGo(usize),
     Remove(usize),
     Enroll(usize),
     Connect(usize),
@@ -289,6 +290,7 @@ impl World {
             Happening::Done(number, work, turn) => self.done(number, work, turn),
             Happening::Synced(number, release) => self.synced(number, release),
             Happening::Collect(number) => self.collect(number),
+            Happening::LetGo(number) => self.let_go(number),
             Happening::Remove(number) => self.remove(number),
             Happening::Enroll(number) => self.enroll(number),
             Happening::Connect(number) => self.connect(number),
@@ -381,6 +383,8 @@ impl World {
             self.connect(number);
             // To collect is no fault.
             self.soon(30_000, Happening::Collect(number));
+            // Nor is it to let one go.
+            self.soon(90_000, Happening::LetGo(number));
         }
         let end = self.now + Duration::from_secs(3_600);
         while self.step(end) {}
