@@ -11,7 +11,7 @@ const REASONS: [&str; 5] = ["broken", "cannot-reload", "stuck", "unproven", "oth
 /// What an agent counts, over all its volumes.
 #[derive(Debug)]
 pub struct AgentMetrics {
-    /// From a push's first frame until the release is durable.
+    /// From a push's first frame until the release stands whole under its name.
     pub stage: Histogram,
     /// The flip of `current`.
     pub activate: Histogram,

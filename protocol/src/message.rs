@@ -345,11 +345,12 @@ pub enum Step {
         /// Bytes of content so far.
         bytes: u64,
     },
-    /// It stands on disk, whole and durable.
+    /// It stands whole under its name. It is durable before it is activated; one that the disk does not
+    /// take is told to be held no more.
     Staged {
         /// Bytes that travelled for it.
         received_bytes: u64,
-        /// From the first frame to durable.
+        /// From the first frame until it has its name.
         elapsed_ms: u64,
     },
     /// It could not be staged.
