@@ -148,6 +148,18 @@ pub fn doubts(at: &AtTime) -> Vec<String> {
              this is the later of the two moments"
         ));
     }
+    let away = at.nodes.iter().filter(|ran| !ran.online);
+    let away: Vec<&str> = away.map(|ran| ran.node.as_str()).collect();
+    if !away.is_empty() {
+        let (away, was) = (
+            away.join(", "),
+            if away.len() == 1 { "was" } else { "were" },
+        );
+        doubts.push(format!(
+            "{away} {was} out of touch: that is what the source had heard last; what was done there \
+             meanwhile, `codevol log REL` tells with the time"
+        ));
+    }
     doubts.extend(gone(at.journal_first));
     doubts
 }

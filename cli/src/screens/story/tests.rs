@@ -128,6 +128,7 @@ fn what_ran_where_names_what_is_doubtful() {
     ");
     assert_snapshot!(doubts(&found).join("\n"), @"
     the source's clock was set back behind that time after line 7 of the journal: this is the later of the two moments
+    dag-02 was out of touch: that is what the source had heard last; what was done there meanwhile, `codevol log REL` tells with the time
     the journal's oldest 4 lines are gone: what only they said is missing
     ");
     found.nodes.clear();
