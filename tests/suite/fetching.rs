@@ -68,3 +68,24 @@ fn a_fetch_says_what_it_waited_for_in_vain() {
     assert!(silent.stderr.contains("not reached within 2s"), "{silent}");
     assert_eq!(late.current(), None);
 }
+
+#[test]
+fn a_fetch_does_not_wait_where_a_person_holds_the_node() {
+    let mut fleet = Fleet::start_with(1, |source| {
+        source.save("pipes/orders.py", "ORDERS = 1\n");
+    });
+    fleet.source.save("pipes/orders.py", "ORDERS = 2\n");
+    fleet.source.wait("r2 is live", |status| status.live() == 2);
+    let agent = &mut fleet.agents[0];
+    let back = ["rollback", "r1", "--yes", "-m", "by hand"];
+    agent.run(&back).succeeds();
+    agent.process().kill();
+    let held = agent.run(&["fetch", "--once"]).exits(4);
+    assert!(
+        held.stderr.contains("is held on r1 of volume `pipes` by")
+            && held.stderr.contains("by hand")
+            && held.stderr.contains("codevol thaw"),
+        "{held}"
+    );
+    assert_eq!(agent.current_seq(), Some(1));
+}

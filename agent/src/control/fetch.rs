@@ -1,6 +1,7 @@
 //! Fetching once: whether a daemon that was started for that alone has what is live, and may end.
 
 use codevol_protocol::call::CallFailure;
+use codevol_protocol::hold::Hold;
 use codevol_protocol::message::Failure;
 use codevol_protocol::name::VolumeName;
 use codevol_protocol::status::{LinkState, NodeState, VolumeStatus};
@@ -16,6 +17,8 @@ pub enum Fetching {
     Ended(Vec<Fetched>),
     /// The source does not know this node.
     Refused,
+    /// A person holds this node on another release of this volume: nothing will come.
+    Held(VolumeName, Hold),
 }
 
 /// What a daemon that fetches waits for.
@@ -67,6 +70,9 @@ impl Desk {
             };
             let failure = standing.error.as_ref().filter(|(id, ..)| *id == live);
             let stands = standing.active == Some(live);
+            if let Some(hold) = standing.hold.as_ref().filter(|_| !stands) {
+                return Ok(Fetching::Held(name.clone(), hold.clone()));
+            }
             let is_verified = stands && standing.verification.is_some();
             if !is_verified && (stands || failure.is_none()) {
                 return Ok(Fetching::Waiting(Waiting::Steps(name.clone())));

@@ -7,6 +7,7 @@ use codevol_agent::config::AgentConfig;
 use codevol_agent::control::{Desk, Fetched, Fetching, Waiting};
 use codevol_agent::daemon::{Daemon, StartError};
 use codevol_protocol::evidence::Evidence;
+use codevol_protocol::hold::Hold;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::name::{Printable, VolumeName};
 use codevol_protocol::release::Seq;
@@ -131,6 +132,7 @@ async fn follow(
                 return Err(CommandError::not_permitted(message)
                     .hint("make a new token on the source, and join again: codevol invite"));
             }
+            Fetching::Held(volume, hold) => return Err(held(&volume, &hold)),
             Fetching::Waiting(waiting) => waiting,
         };
         progress.picture(|| waits_for(&waiting));
@@ -156,6 +158,17 @@ fn waits_for(waiting: &Waiting) -> String {
         Waiting::Release(volume) => format!("waits for a first release of {volume}"),
         Waiting::Steps(volume) => format!("waits for the live release of {volume}"),
     }
+}
+
+fn held(volume: &VolumeName, hold: &Hold) -> CommandError {
+    let (seq, by, why) = (
+        hold.seq,
+        Printable(hold.by.as_str()),
+        Printable(hold.why.as_str()),
+    );
+    let message = format!("this node is held on {seq} of volume `{volume}` by {by}: {why}");
+    CommandError::refused("held", message)
+        .hint("`codevol agent` here, and then `codevol thaw`, lets it go with the others again")
 }
 
 fn late(waiting: &Waiting, limit: Duration) -> CommandError {
