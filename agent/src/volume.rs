@@ -165,14 +165,14 @@ impl RootError {
     }
 }
 
-/// Locks a root in a task. Where another has it, perhaps for as long as a disk takes, the runtime's thread
-/// goes on with other tasks meanwhile: an agent has one.
-pub(crate) fn lock(root: &Mutex<Root>) -> MutexGuard<'_, Root> {
-    match root.try_lock() {
-        Ok(root) => root,
-        Err(TryLockError::Poisoned(root)) => root.into_inner(),
+/// Locks a root, or what else is locked while files are read, in a task. Where another has it, perhaps for
+/// as long as a disk takes, the runtime's thread goes on with other tasks meanwhile: an agent has one.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.try_lock() {
+        Ok(guard) => guard,
+        Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
         Err(TryLockError::WouldBlock) => {
-            block_in_place(|| root.lock().unwrap_or_else(PoisonError::into_inner))
+            block_in_place(|| mutex.lock().unwrap_or_else(PoisonError::into_inner))
         }
     }
 }

@@ -2,7 +2,7 @@
 //! activates a release has it compared first, and the source is told what changed.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use codevol_protocol::chain::Chain;
 use codevol_protocol::dependency::{DependencyReport, Environment, Reports};
@@ -14,7 +14,7 @@ use tracing::warn;
 use super::{Dependencies, Said};
 use crate::config::VolumeConfig;
 use crate::speaker::Speaker;
-use crate::volume::{Opened, Root};
+use crate::volume::{self, Opened, Root};
 
 /// What Python says of a module that is not installed.
 const MODULE_NOT_FOUND: &str = "ModuleNotFoundError";
@@ -25,7 +25,7 @@ pub struct Checker {
     volume: VolumeName,
     root: Arc<Mutex<Root>>,
     speaker: Speaker,
-    /// Held while files are read, and never over an `await`.
+    /// Held while files are read, and never over an `await`: `volume::lock` waits for it.
     state: Arc<Mutex<State>>,
 }
 
@@ -67,7 +67,7 @@ impl Checker {
     pub fn refusal(&self, release: ReleaseId) -> Option<Failure> {
         let report = self.look(Some(release))?;
         let seq = {
-            let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+            let root = volume::lock(&self.root);
             root.held().get(&release)?.release().seq
         };
         let failure = report.failure(seq)?;
@@ -164,7 +164,7 @@ impl Checker {
     }
 
     fn open(&self, release: ReleaseId) -> Option<Opened> {
-        let root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
+        let root = volume::lock(&self.root);
         match root.open_held(release) {
             Ok(opened) => opened,
             Err(error) => {
@@ -200,6 +200,9 @@ impl Checker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        volume::lock(&self.state)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::config::{CodeServerConfig, DependencyPolicy, DriftMode};
 const FIRST: &str = "127.0.0.1:4000";
 const SECOND: &str = "127.0.0.1:4001";
 
-fn volume(servers: &[(&str, Option<PathBuf>)], python: Option<PathBuf>) -> VolumeConfig {
+pub(super) fn volume(servers: &[(&str, Option<PathBuf>)], python: Option<PathBuf>) -> VolumeConfig {
     let server = |(address, python): &(&str, Option<PathBuf>)| CodeServerConfig {
         address: address.parse().unwrap(),
         kind: CodeServerKind::Auto,
