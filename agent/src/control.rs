@@ -26,6 +26,7 @@ use codevol_protocol::status::{
 };
 use codevol_transport::{Caller, Changes, FrameError, ReplyWriter};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -171,7 +172,8 @@ impl Desk {
                 let (_, linked) = self.named(volume.as_ref())?;
                 let standing = inspect(linked).await?;
                 let count = usize::try_from(*count).unwrap_or(usize::MAX);
-                Ok(Reply::Log(log(linked, &standing, count)))
+                // Files are counted in all of them.
+                Ok(Reply::Log(block_in_place(|| log(linked, &standing, count))))
             }
             Call::Rotate => self.rotate().await,
             Call::Invite { .. }

@@ -16,7 +16,6 @@ use codevol_metrics::Usage;
 use codevol_protocol::chain::Chain;
 use codevol_protocol::id::ReleaseId;
 use codevol_protocol::limits::{MISSING_MAX, SEQ_AHEAD_MAX};
-use codevol_protocol::manifest::Manifest;
 use codevol_protocol::message::{Failure, FromAgent, Partial, PushHead, Report, Step};
 use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::release::VerifiedRelease;
@@ -26,7 +25,7 @@ use codevol_store::journal::Event;
 use codevol_store::recorder::Recorder;
 use codevol_transport::LinkReader;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, block_in_place};
 
 pub use self::error::ReceiveError;
 use self::inflow::Inflow;
@@ -35,7 +34,7 @@ use crate::dependencies::Checker;
 use crate::drift::{DriftHandle, DriftOrder};
 use crate::metrics::AgentMetrics;
 use crate::speaker::Speaker;
-use crate::volume::{self, Root, StageError};
+use crate::volume::{self, Held, Root, StageError};
 
 /// How many frames may wait for the disk.
 const FRAMES_MAX: usize = 4;
@@ -204,7 +203,7 @@ impl Receiver {
     /// Compares a staged release with the Python environments, before anybody is told that it could be
     /// activated. What stands on the disk stays: once they are mended, nothing has to travel again.
     async fn is_refused(&self, release: ReleaseId) -> bool {
-        let refusal = tokio::task::block_in_place(|| self.dependencies.refusal(release));
+        let refusal = block_in_place(|| self.dependencies.refusal(release));
         self.dependencies.tell().await;
         let Some(failure) = refusal else {
             return false;
@@ -249,10 +248,12 @@ impl Receiver {
         *partial = None;
         let base = self.check(&verified, head.base)?;
         let mut inflow = Inflow::new(stream);
-        let manifest = match &base {
-            Some(base) if head.same_manifest => (**base).clone(),
-            Some(_) | None => {
-                let old = base.as_deref().map(Manifest::encode).unwrap_or_default();
+        // A large tree's manifest takes its time, and an agent has one thread for all its tasks.
+        let manifest = match base {
+            Some(base) if head.same_manifest => block_in_place(|| base.manifest().clone()),
+            base => {
+                let encode = |base: Arc<Held>| base.manifest().encode();
+                let old = block_in_place(|| base.map(encode).unwrap_or_default());
                 inflow.manifest(&verified, &old).await?
             }
         };
@@ -260,7 +261,7 @@ impl Receiver {
             return Err(Violation::PushLength("less").into());
         }
         // Taken up from the disk, so that it is planned as the sender has planned it.
-        let begun = tokio::task::block_in_place(|| {
+        let begun = block_in_place(|| {
             let mut root = self.root.lock().unwrap_or_else(PoisonError::into_inner);
             let is_held = root.held().contains_key(&verified.id());
             if is_held && !head.missing.is_empty() {
@@ -317,7 +318,7 @@ impl Receiver {
         &self,
         release: &VerifiedRelease,
         base: Option<ReleaseId>,
-    ) -> Result<Option<Arc<Manifest>>, ReceiveError> {
+    ) -> Result<Option<Arc<Held>>, ReceiveError> {
         let root = volume::lock(&self.root);
         let (seq, id) = (release.release().seq, release.id());
         let (newest, newest_id) = root.high_water();
@@ -341,11 +342,8 @@ impl Receiver {
             return Err(ReceiveError::TooFarAhead { seq, newest });
         }
         base.map(|base| {
-            let held = root
-                .held()
-                .get(&base)
-                .ok_or(ReceiveError::UnknownBase(base))?;
-            Ok(Arc::new(held.manifest().clone()))
+            let held = root.held().get(&base).cloned();
+            held.ok_or(ReceiveError::UnknownBase(base))
         })
         .transpose()
     }

@@ -13,6 +13,7 @@ use codevol_protocol::patch;
 use codevol_protocol::release::VerifiedRelease;
 use codevol_protocol::violation::Violation;
 use codevol_transport::{FrameError, LinkReader};
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use super::error::ReceiveError;
@@ -65,8 +66,10 @@ impl Inflow {
         for (range, prefix) in delta::byte_segments(length, old.len()) {
             let frame = self.frame().await?.ok_or(Violation::PushLength("less"))?;
             let prefix = old.get(prefix).unwrap_or_default();
-            plain.extend(patch::restore(&frame, prefix, range.len())?);
+            plain.extend(block_in_place(|| {
+                patch::restore(&frame, prefix, range.len())
+            })?);
         }
-        Ok(Manifest::decode(&plain)?)
+        Ok(block_in_place(|| Manifest::decode(&plain))?)
     }
 }
