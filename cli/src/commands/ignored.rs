@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use codevol_protocol::call::{Call, IgnoredPath, Reply};
-use codevol_protocol::name::VolumeName;
+use codevol_protocol::name::{Printable, VolumeName};
 use serde::Serialize;
 
 use crate::commands::Context;
@@ -38,8 +38,10 @@ struct Document<'a> {
 pub fn run(args: &IgnoredArgs, context: &Context) -> Result<ExitStatus, CommandError> {
     let (control, loaded) = context.source_and_configuration()?;
     let asked: Vec<PathBuf> = args.why.iter().cloned().collect();
+    let mut is_absent = false;
     let (volume, below) = match loaded.map(|loaded| loaded.config) {
         Some(Config::Source(config)) => {
+            is_absent = asked.iter().any(|path| path.symlink_metadata().is_err());
             let trees = paths::trees(&config, args.volume.as_ref())?;
             paths::below_one(&trees, args.volume.as_ref(), &asked)?
         }
@@ -66,6 +68,12 @@ pub fn run(args: &IgnoredArgs, context: &Context) -> Result<ExitStatus, CommandE
         })?;
     } else if args.why.is_some() {
         context.printer.line(ignored::verdicts(&paths))?;
+        if let Some(path) = args.why.as_deref().filter(|_| is_absent) {
+            let path = Printable(&path.to_string_lossy()).to_string();
+            context
+                .printer
+                .note(format_args!("there is no `{path}` in the tree now"));
+        }
     } else {
         context.printer.line(ignored::render(&paths))?;
     }

@@ -37,16 +37,15 @@ fn verdict(path: &IgnoredPath) -> String {
     let is = if path.ignored {
         "is left out"
     } else {
-        "is in the tree"
+        "is not left out"
     };
-    let by = path.rule.as_ref().map_or_else(String::new, |rule| {
-        let from = path.from.as_ref().map_or("", Text::as_str);
-        format!(", by `{}` ({})", sentence(rule.as_str()), sentence(from))
-    });
-    let none = if path.rule.is_none() {
-        ": no rule leaves it out"
-    } else {
-        ""
-    };
-    format!("`{name}` {is}{by}{none}")
+    // Of what is not there the same can be said: a rule is asked, and not the tree.
+    let by = path.rule.as_ref().map_or_else(
+        || ": no rule says so".to_owned(),
+        |rule| {
+            let from = path.from.as_ref().map_or("", Text::as_str);
+            format!(", by `{}` ({})", sentence(rule.as_str()), sentence(from))
+        },
+    );
+    format!("`{name}` {is}{by}")
 }

@@ -143,7 +143,7 @@ fn what_is_left_out_names_its_rule() {
     ];
     assert_snapshot!(ignored::verdicts(&why), @"
     `a.log` is left out, by `*.log` (.gitignore:3)
-    `b.log` is in the tree, by `!b.log` (.gitignore:3)
-    `c` is in the tree: no rule leaves it out
+    `b.log` is not left out, by `!b.log` (.gitignore:3)
+    `c` is not left out: no rule says so
     ");
 }
