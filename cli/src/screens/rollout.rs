@@ -345,7 +345,10 @@ pub fn done(asked: Seq, outcome: &Outcome, took: Duration) -> String {
             "unverified: `codevol status` says why",
         ),
         (NodeState::Failed, "failed: `codevol status` says why"),
-        (NodeState::Joining, "on the way"),
+        (
+            NodeState::Joining,
+            "without a release yet: `codevol status` says why",
+        ),
         (NodeState::Behind, "on the way"),
         (NodeState::Staged, "on the way"),
         (NodeState::Activating, "on the way"),

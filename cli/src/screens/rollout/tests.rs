@@ -138,15 +138,17 @@ fn the_end_counts_who_is_live_and_names_who_is_not() {
         ("dag-03", NodeState::Offline),
         ("dag-04", NodeState::Unverified),
         ("dag-05", NodeState::Behind),
+        ("dag-06", NodeState::Joining),
     ];
     let ends = [end(&live), end(&partly), end(&[])].join("\n\n");
     assert_snapshot!(ends, @"
     Live on 2 of 2 in 4.2s
 
-    Live on 1 of 5 in 4.2s
+    Live on 1 of 6 in 4.2s
       dag-02 and dag-03 are offline and will catch up
       dag-05 is on the way
       dag-04 is unverified: `codevol status` says why
+      dag-06 is without a release yet: `codevol status` says why
 
     r42 is live, but on no server: no node is enrolled (`codevol invite`)
     ");

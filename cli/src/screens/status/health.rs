@@ -55,15 +55,31 @@ fn node_lines(node: &NodeStatus, volume: &VolumeStatus, now: UnixMillis) -> Vec<
             let why = why(node).unwrap_or_else(|| "it says no more".to_owned());
             lines.push(format!("{name} failed: {why}"));
         }
-        NodeState::Joining
-        | NodeState::Behind
-        | NodeState::Staged
-        | NodeState::Activating
-        | NodeState::Live => {}
+        NodeState::Joining if node.last_seen_at.is_none() => lines.push(format!(
+            "{name} has joined and was never seen: `codevol agent` on its host connects it"
+        )),
+        NodeState::Joining | NodeState::Behind | NodeState::Staged | NodeState::Activating => {
+            lines.extend(kept_from(node, volume));
+        }
+        NodeState::Live => {}
     }
     lines.extend(node.held.as_ref().map(|hold| held(name, hold, now)));
     lines.extend(drift(node));
     lines
+}
+
+/// Says what keeps a node from the release that it is to run, or from the newest one.
+fn kept_from(node: &NodeStatus, volume: &VolumeStatus) -> Option<String> {
+    let error = node.error.as_ref()?;
+    let (name, seq, step) = (&node.name, error.release, one_line(error.step.as_str()));
+    let is_wanted = volume.live == Some(seq) || volume.head == Some(seq);
+    // What is broken is said below, of the release.
+    let is_broken = volume.quarantined.iter().any(|entry| entry.release == seq);
+    let is_past = node.release == Some(seq) || step == "stage" && node.staged.contains(&seq);
+    (is_wanted && !is_broken && !is_past)
+        .then(|| why(node))
+        .flatten()
+        .map(|why| format!("{name} has not got {seq}, in step {step}: {why}"))
 }
 
 fn held(name: &NodeName, hold: &HoldStatus, now: UnixMillis) -> String {

@@ -3,9 +3,9 @@ mod documents;
 use codevol_protocol::evidence::{CodeServerState, Evidence};
 use codevol_protocol::release::{Origin, Seq};
 use codevol_protocol::status::{
-    AskedAt, Drift, DriftKind, FrozenStatus, HoldStatus, LinkState, NodeState, NodeStatus,
-    NotInGit, Phase, Quarantined, RolloutStatus, Skipped, SourceLink, VolumeStatus, WatchState,
-    WatchStatus,
+    AskedAt, Drift, DriftKind, FrozenStatus, HoldStatus, LinkState, NodeError, NodeState,
+    NodeStatus, NotInGit, Phase, Quarantined, RolloutStatus, Skipped, SourceLink, VolumeStatus,
+    WatchState, WatchStatus,
 };
 use insta::assert_snapshot;
 
@@ -168,6 +168,48 @@ fn all_that_is_wrong_is_said_with_what_mends_it() {
     #   1 path is in no release: `run.sock` (socket is not carried)
     #   the tree is polled: a change is seen up to a second late; this file system reports no events
     "#);
+}
+
+#[test]
+fn who_does_not_come_to_what_is_live_is_named_with_what_keeps_it() {
+    let full = |release| {
+        Some(NodeError {
+            message: text("cannot write `releases`: no space left on device"),
+            location: None,
+            hint: None,
+            ..error("dag-01", release, "stage")
+        })
+    };
+    let behind = NodeStatus {
+        state: NodeState::Behind,
+        error: full(42),
+        ..node("dag-01", 41)
+    };
+    let staged_after_all = NodeStatus {
+        state: NodeState::Staged,
+        staged: vec![Seq(42), Seq(41)],
+        error: full(42),
+        ..node("dag-02", 41)
+    };
+    let of_another = NodeStatus {
+        state: NodeState::Behind,
+        error: full(40),
+        ..node("dag-03", 41)
+    };
+    let never = NodeStatus {
+        state: NodeState::Joining,
+        release: None,
+        last_seen_at: None,
+        ..node("dag-04", 0)
+    };
+    let nodes = vec![behind, staged_after_all, of_another, never];
+    let shown = shown(vec![volume(42, nodes)]);
+    let health: Vec<&str> = shown.lines().filter(|line| line.starts_with('#')).collect();
+    assert_snapshot!(health.join("\n"), @"
+    # Health
+    #   dag-01 has not got r42, in step stage: cannot write `releases`: no space left on device
+    #   dag-04 has joined and was never seen: `codevol agent` on its host connects it
+    ");
 }
 
 #[test]
