@@ -26,6 +26,42 @@ pub(crate) fn repository() -> tempfile::TempDir {
     dir
 }
 
+async fn describe(tree: &Path) -> Option<Git> {
+    Asker::default().describe(tree).await.unwrap()
+}
+
+/// A program in git's place that never answers.
+pub(crate) fn hangs(dir: &Path) -> Asker {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let program = dir.join("hangs");
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o700);
+    let mut file = options.open(&program).unwrap();
+    file.write_all(b"#!/bin/sh\nexec sleep 600\n").unwrap();
+    Asker {
+        program,
+        ..Asker::default()
+    }
+}
+
+#[tokio::test]
+async fn a_git_that_does_not_answer_is_waited_for_once_in_a_while() {
+    let (dir, programs) = (repository(), tempfile::tempdir().unwrap());
+    let mut asker = hangs(programs.path());
+    assert_eq!(asker.describe(dir.path()).await, Err(Silent));
+    // The same host, mended: it is not asked yet, and nobody waits.
+    asker.program = PROGRAM.into();
+    assert_eq!(asker.describe(dir.path()).await, Err(Silent));
+    let file = dir.path().join("sub/a.py");
+    assert_eq!(asker.describe_file(&file).await, Err(Silent));
+    // The pause is over.
+    asker.left_alone_until = Some(Instant::now());
+    assert!(asker.describe(dir.path()).await.unwrap().is_some());
+    assert!(asker.describe_file(&file).await.unwrap().is_some());
+    assert_eq!(asker.left_alone_until, None);
+}
+
 #[tokio::test]
 async fn a_tree_is_described_by_commit_branch_and_its_own_changes() {
     let dir = repository();

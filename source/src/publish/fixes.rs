@@ -3,16 +3,18 @@
 
 use std::sync::Arc;
 
+use codevol_protocol::chain::Chain;
 use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::path::RelPath;
 use codevol_protocol::release::Origin;
 use codevol_protocol::status::NotInGit;
 use tokio::task::block_in_place;
+use tracing::warn;
 
 use super::task::PublisherTask;
 use super::write_through::blob_at;
-use crate::git;
-use crate::history::Published;
+use crate::git::Silent;
+use crate::history::{HistoryError, Published};
 
 /// How many of the newest releases are looked at.
 const RELEASES_MAX: usize = 20;
@@ -28,15 +30,26 @@ struct LiveFix {
 }
 
 impl PublisherTask {
-    /// Finds out which hot-fixes are not in git.
+    /// Finds out which hot-fixes are not in git. Where that cannot be told, what was shown stays.
     pub(super) async fn look_for_fixes(&mut self) {
         self.fixes_due = false;
         let mut found = Vec::new();
-        for LiveFix { fix, files } in block_in_place(|| self.live_fixes()) {
+        let live = match block_in_place(|| self.live_fixes()) {
+            Ok(live) => live,
+            Err(cause) => {
+                let volume = &self.config.name;
+                warn!(%volume, error = %Chain(&cause), "cannot tell which hot-fixes are not in git");
+                return;
+            }
+        };
+        for LiveFix { fix, files } in live {
             let mut unkept = Vec::new();
             for (path, entry) in files {
-                if !self.is_in_git(&path, &entry).await {
-                    unkept.push(path);
+                match self.is_in_git(&path, &entry).await {
+                    Ok(true) => {}
+                    Ok(false) => unkept.push(path),
+                    // It was said there; the next look asks again.
+                    Err(Silent) => return,
                 }
             }
             if !unkept.is_empty() {
@@ -59,10 +72,10 @@ impl PublisherTask {
 
     /// Returns the hot-fixes of which something is live that was not in git when they were made, the
     /// oldest first.
-    fn live_fixes(&self) -> Vec<LiveFix> {
+    fn live_fixes(&self) -> Result<Vec<LiveFix>, HistoryError> {
         let live = self.fleet.view().live;
         let Some(live) = live.and_then(|live| self.history.by_id(live)) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
         let releases = self.history.releases();
         let upto = releases
@@ -72,13 +85,16 @@ impl PublisherTask {
         let first = upto.len().saturating_sub(RELEASES_MAX);
         let recent = upto.iter().enumerate().skip(first);
         let fixes = recent.filter(|(_, release)| self.may_be_unkept(release));
-        let found = fixes.filter_map(|(at, fix)| {
-            let before = upto.get(at.saturating_sub(BEFORE_MAX)..at)?;
-            let files = self.changed_by(fix, before, &live)?;
-            let fix = (*fix).clone();
-            (!files.is_empty()).then_some(LiveFix { fix, files })
-        });
-        found.collect()
+        let mut found = Vec::new();
+        for (at, fix) in fixes {
+            let before = upto.get(at.saturating_sub(BEFORE_MAX)..at);
+            let files = self.changed_by(fix, before.unwrap_or_default(), &live)?;
+            if !files.is_empty() {
+                let fix = (*fix).clone();
+                found.push(LiveFix { fix, files });
+            }
+        }
+        Ok(found)
     }
 
     /// Whether a release is a hot-fix that was made of files that git did not hold. Where there is no git
@@ -96,31 +112,37 @@ impl PublisherTask {
         fix: &Published,
         before: &[&Arc<Published>],
         live: &Published,
-    ) -> Option<Vec<(RelPath, Entry)>> {
-        let manifest = |release: &Published| self.history.manifest(release.release().manifest).ok();
-        let (fixed, live) = (manifest(fix)?, manifest(live)?);
-        let before: Vec<Arc<Manifest>> = before.iter().filter_map(|one| manifest(one)).collect();
+    ) -> Result<Vec<(RelPath, Entry)>, HistoryError> {
+        let manifest = |release: &Published| {
+            let kept = self.history.manifest(release.release().manifest);
+            match kept {
+                Err(error) if error.is_not_found() => Ok(None),
+                kept => kept.map(Some),
+            }
+        };
+        let (Some(fixed), Some(live)) = (manifest(fix)?, manifest(live)?) else {
+            return Ok(Vec::new());
+        };
+        let mut kept: Vec<Arc<Manifest>> = Vec::new();
+        for release in before {
+            kept.extend(manifest(release)?);
+        }
         let entries = fixed.entries().iter();
         let came = entries.filter(|(path, entry)| {
-            let stood = || {
-                before
-                    .iter()
-                    .any(|before| before.entry(path) == Some(entry))
-            };
+            let stood = || kept.iter().any(|before| before.entry(path) == Some(entry));
             entry.blob().is_some() && live.entry(path) == Some(entry) && !stood()
         });
-        Some(came.take(PATHS_MAX).cloned().collect())
+        Ok(came.take(PATHS_MAX).cloned().collect())
     }
 
     /// Whether git holds a file as it is released. What the tree does not hold, its git does not.
-    async fn is_in_git(&self, path: &RelPath, entry: &Entry) -> bool {
+    async fn is_in_git(&mut self, path: &RelPath, entry: &Entry) -> Result<bool, Silent> {
         let stands = block_in_place(|| blob_at(&self.scanner, path));
         if !stands.is_ok_and(|stands| stands == entry.blob()) {
-            return false;
+            return Ok(false);
         }
         let file = self.config.path.join(path.as_str());
-        git::describe_file(&file)
-            .await
-            .is_some_and(|git| !git.dirty)
+        let described = self.git.describe_file(&file).await?;
+        Ok(described.is_some_and(|git| !git.dirty))
     }
 }

@@ -98,11 +98,13 @@ impl PublisherTask {
 
     /// Asks git where the tree stands. Where no repository can be, that is known without running it:
     /// one that was made since the start is found all the same.
-    async fn describe(&self) -> Option<Git> {
+    async fn describe(&mut self) -> Option<Git> {
         if self.git_dir.is_none() && !git::is_expected(&self.config.path) {
             return None;
         }
-        git::describe(&self.config.path).await
+        // One that does not answer has said so: a release does not wait for it.
+        let described = self.git.describe(&self.config.path).await;
+        described.ok().flatten()
     }
 
     /// Tells the fleet and the journal of a release that is in the log.

@@ -23,7 +23,7 @@ use super::intent::Intents;
 use super::look::Dirty;
 use crate::config::VolumeConfig;
 use crate::fleet::{FleetHandle, FleetView};
-use crate::git::{self, GitDir};
+use crate::git::{self, Asker, GitDir};
 use crate::history::{History, Published};
 use crate::journal::Line;
 use crate::metrics::VolumeMetrics;
@@ -85,6 +85,7 @@ pub struct PublisherTask {
     pub(super) journal: Recorder,
     pub(super) cache_file: PathBuf,
     pub(super) git_dir: Option<GitDir>,
+    pub(super) git: Asker,
     pub(super) settle: Settle,
     pub(super) dirty: Dirty,
     /// Why the watcher holds back, said once.
@@ -142,6 +143,7 @@ impl PublisherTask {
             journal,
             cache_file,
             git_dir: None,
+            git: Asker::default(),
             settle,
             dirty: Dirty::Everything,
             blocked: None,

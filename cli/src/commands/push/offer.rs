@@ -14,7 +14,7 @@ use codevol_protocol::manifest::{Entry, Manifest};
 use codevol_protocol::name::Text;
 use codevol_protocol::path::RelPath;
 use codevol_protocol::status::Skipped;
-use codevol_source::git;
+use codevol_source::git::Asker;
 use codevol_source::rules::Rules;
 use codevol_source::scan::Scanner;
 use rustix::fs::OFlags;
@@ -86,7 +86,7 @@ impl Offer {
         });
         let skipped = skipped.collect();
         let hashed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let git = block_on(git::describe(dir))?;
+        let git = block_on(Asker::default().describe(dir))?.ok().flatten();
         let files = Files::Folder(Box::new(scanner));
         let mut offer = Self::new((push, git), scan.manifest, files);
         offer.delivery.whole = true;
@@ -154,7 +154,9 @@ impl Offer {
         let manifest = manifest.map_err(|error| {
             CommandError::usage(format!("`{place}` cannot be a path of a tree")).because(&error)
         })?;
-        let git = block_on(git::describe_file(file))?;
+        let git = block_on(Asker::default().describe_file(file))?
+            .ok()
+            .flatten();
         let files = Files::One(file.to_path_buf());
         Ok(Self::new((push, git), manifest, files))
     }
