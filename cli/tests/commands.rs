@@ -427,6 +427,16 @@ fn a_source_that_goes_away_meanwhile_leaves_a_published_release() {
     ), "{screen}");
     assert!(screen.contains("--- 69"), "{screen}");
     assert!(!screen.contains("codevol.error"), "{screen}");
+    // Gone for good: of the nodes nothing is known, and nothing is said.
+    let screen = Host::answering(vec![cut_short()]).codevol(&["push", "--json"]);
+    let last = screen.lines().take_while(|line| *line != "--- 69").last();
+    assert!(last.is_some_and(|line| line.contains(r#"{"event":"rollout.failed""#) && line.ends_with(
+        r#""volume":"pipes","release":2,"live":null,"returned":false,"wave":null,"waves":null,"nodes":{},"held":[],"warnings":[],"error":null}"#
+    )), "{screen}");
+    assert!(
+        screen.contains("r2 is published, but its rollout can be followed no longer"),
+        "{screen}"
+    );
 }
 
 /// Interrupts a push once it has told of an activation.
