@@ -77,6 +77,25 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Returns whether a source's keys lie in this directory, or were begun to be made there; not where
+    /// there is no such directory.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn exists(state: &Path) -> Result<bool, IdentityError> {
+        let dir = match Dir::open(state) {
+            Ok(dir) => dir,
+            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        for own in [PUBLISHER_KEY, TRUST, ROSTER] {
+            if dir.stat(own)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Makes keys, trust record and an empty roster in a new state directory.
     ///
     /// # Errors

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use codevol_tests::{Agent, Defines, Ended, Fleet, Place, Source, project, wait_for, wait_until};
+use codevol_tests::{
+    Agent, Defines, Ended, Fleet, Machine, Place, Source, project, wait_for, wait_until,
+};
 
 fn source() -> Source {
     let place = Arc::new(Place::new());
@@ -115,6 +117,30 @@ fn joining_twice_or_into_a_root_that_is_not_empty_is_refused() {
     other.enrol(&token, None).exits(4);
     std::fs::remove_file(other.root().join("precious.py")).unwrap();
     other.enrol(&token, None).succeeds();
+}
+
+#[test]
+fn the_state_of_a_source_is_nobody_elses() {
+    let mut source = source();
+    let state = source.place().path().join("source/state");
+    let into_it = ["--state-dir", state.to_str().unwrap()];
+    let agent = Agent::new(source.place(), "dag-01");
+    let token = source.invite("dag-01");
+    let refused = agent.run_join(&token, &into_it).exits(4);
+    assert!(refused.stderr.contains("--state-dir"), "{refused}");
+    let laptop = Machine::new(&source, "alice");
+    let invite = ["invite", "--name", "alice", "--role", "operator"];
+    let invited = source.run(&invite).exits(0);
+    let join = ["join", invited.stdout.trim_end()];
+    laptop.run(&[&join[..], &into_it].concat()).exits(4);
+    for of_a_member in ["enrolment.json", "membership.json"] {
+        assert!(!state.join(of_a_member).exists(), "{of_a_member}");
+    }
+    // Neither a token nor the source is the worse for it.
+    source.process().terminate();
+    source.start();
+    agent.enrol(&token, None).succeeds();
+    laptop.run(&join).succeeds();
 }
 
 #[test]

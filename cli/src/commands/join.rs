@@ -103,6 +103,7 @@ pub fn run(args: &JoinArgs, context: &Context) -> Result<ExitStatus, CommandErro
     let mut agent = configuration((args, root), &file, provisional, &token.source)?;
     check(&agent, &file)?;
     check_root(args, root)?;
+    refuse_source(&agent.state_dir)?;
     make_state(&agent.state_dir)?;
     let exists = Identity::exists(&agent.state_dir).map_err(|error| state_error(&agent, &error))?;
     if exists {
@@ -154,6 +155,22 @@ pub fn run(args: &JoinArgs, context: &Context) -> Result<ExitStatus, CommandErro
         (&agent, &welcome.node, source_key),
         (&inspections, adopted.as_ref()),
     )
+}
+
+/// Refuses the folder of a source, whose key a member must not bear: what is beside the source's
+/// configuration is that, unless something else is said.
+fn refuse_source(state: &Path) -> Result<(), CommandError> {
+    let dir = state.display();
+    let is_source = codevol_source::identity::Identity::exists(state).map_err(|error| {
+        CommandError::environment(format!("cannot use the state folder `{dir}`")).because(&error)
+    })?;
+    if !is_source {
+        return Ok(());
+    }
+    let message = format!("`{dir}` holds the keys of a source");
+    Err(CommandError::refused("exists", message).hint(
+        "name another folder with `--state-dir DIR`, or a configuration in a folder of its own with `-C FILE`",
+    ))
 }
 
 fn wanted(args: &JoinArgs) -> Wanted {

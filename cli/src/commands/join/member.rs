@@ -8,7 +8,7 @@ use codevol_agent::join::{self, Joined as Told};
 use codevol_protocol::role::Role as MemberRole;
 use codevol_protocol::token::Token;
 
-use super::{JoinArgs, Joined, refused, wanted};
+use super::{JoinArgs, Joined, refuse_source, refused, wanted};
 use crate::commands::init::{absolute, make_state, refuse_existing, write_new};
 use crate::commands::{Context, runtime};
 use crate::config::{self, Config, Environment, OperatorConfig, Role};
@@ -26,6 +26,7 @@ pub(super) fn run(
     refuse_existing(&file)?;
     let mut machine = configuration(args, &file, token)?;
     let state = machine.state_dir.clone();
+    refuse_source(&state)?;
     make_state(&state)?;
     let unusable = |error: &(dyn std::error::Error + 'static)| {
         let state = state.display();
