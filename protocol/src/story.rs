@@ -36,6 +36,8 @@ pub mod action {
     pub const ACTIVATED: &str = "activated";
     /// A node looked at what its code servers loaded.
     pub const VERIFIED: &str = "verified";
+    /// The source's store had lost files of the release; the outcome says whether the tree had them.
+    pub const MEND: &str = "mend";
     /// A node found held bytes damaged, and is sent them anew.
     pub const MISSING: &str = "missing";
     /// A step failed on a node; the outcome names the step.

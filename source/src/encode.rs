@@ -255,6 +255,12 @@ type Recent = (Key, Weak<Delta>, Option<Arc<Delta>>);
 type Key = (Option<ManifestId>, ManifestId);
 
 impl Deltas {
+    /// Forgets what was encoded: it may be of bytes that were wrong.
+    pub fn forget(&self) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.clear();
+    }
+
     /// Returns the delta from a base to a manifest; `missing` names blobs of the base that the
     /// agent found damaged, and makes the delta that agent's own.
     #[must_use]

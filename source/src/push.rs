@@ -6,13 +6,16 @@ use std::sync::Arc;
 
 use codevol_protocol::delta::Position;
 use codevol_protocol::id::{BlobId, ReleaseId};
-use codevol_protocol::manifest::Manifest;
-use codevol_protocol::message::PushHead;
-use codevol_protocol::name::VolumeName;
+use codevol_protocol::manifest::{Entry, Manifest};
+use codevol_protocol::message::{Failure, PushHead};
+use codevol_protocol::name::{Text, VolumeName};
+use codevol_protocol::path::RelPath;
 use codevol_transport::{CloseReason, FrameError, Link};
+use tokio::task::block_in_place;
 
 use crate::encode::{Deltas, EncodeError};
 use crate::history::{History, HistoryError, Published};
+use crate::volume::Volume;
 
 /// What is to be sent.
 #[derive(Debug, Clone)]
@@ -50,6 +53,17 @@ pub enum PushError {
     /// A piece cannot be encoded.
     #[error("cannot encode the release")]
     Encode(#[from] EncodeError),
+    /// Bytes that an agent found wrong are wrong here.
+    #[error("a stored blob is damaged")]
+    Damaged,
+    /// The store has lost files of the release, and the tree does not hold them any more.
+    #[error("{files} files of the release are lost, `{first}` first")]
+    Lost {
+        /// How many.
+        files: usize,
+        /// The first of them.
+        first: RelPath,
+    },
     /// The stream failed.
     #[error("push stream failed")]
     Frame(#[from] FrameError),
@@ -64,13 +78,122 @@ impl PushError {
     pub fn is_not_kept(&self) -> bool {
         matches!(self, Self::History(error) if error.is_not_found())
     }
+
+    /// Whether the store has not, or not right, what it should have.
+    fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::Damaged | Self::Encode(EncodeError::Blob(_) | EncodeError::Read { .. }) => true,
+            Self::Encode(EncodeError::Compress(_) | EncodeError::Stopped)
+            | Self::Unknown(_)
+            | Self::History(_)
+            | Self::Lost { .. }
+            | Self::Frame(_)
+            | Self::Closed(_) => false,
+        }
+    }
+
+    /// Returns what is said of it to people, where the agent is not to wait for the same push again and
+    /// again without a word.
+    #[must_use]
+    pub fn failure(&self) -> Option<Failure> {
+        if self.is_not_kept() {
+            let message =
+                "the source was restored from a backup, and has not the files of this release";
+            let hint = "`codevol push --thaw` publishes the tree, which reaches it";
+            let failure = Failure::new("not-kept", message);
+            // Asking for it again brings nothing: the node waits for the next release, or for a source
+            // that has the files.
+            return Some(Failure {
+                hint: Some(Text::cut(hint)),
+                retryable: false,
+                ..failure
+            });
+        }
+        let Self::Lost { files, first } = self else {
+            return None;
+        };
+        let more = match files.saturating_sub(1) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let message = format!(
+            "the source's store has lost `{first}`{more}, and the tree has it otherwise now"
+        );
+        let hint =
+            "publish the tree as it is; or put the file back into it, or STATE from a backup";
+        Some(Failure {
+            hint: Some(Text::cut(hint)),
+            ..Failure::new("lost", message)
+        })
+    }
+}
+
+/// Sends a release as [`send`] does, and where the store has lost something for that, once more with what
+/// the tree still has.
+///
+/// # Errors
+/// As [`send`].
+pub async fn send_or_mend(
+    link: &Link,
+    volume: &Volume,
+    mut wanted: Wanted,
+) -> Result<(), PushError> {
+    let (history, deltas) = (&volume.history, &volume.deltas);
+    let failed = match send(link, history, deltas, wanted.clone()).await {
+        Err(error) if error.is_of_the_store() => error,
+        sent => return sent,
+    };
+    let suspected = wanted.missing.clone();
+    // Why it cannot be mended is said there.
+    let Ok(mended) = volume.publisher.mend(wanted.release, suspected).await else {
+        return Err(failed);
+    };
+    if let Some(first) = mended.lost.first() {
+        return Err(PushError::Lost {
+            files: mended.lost.len(),
+            first: first.clone(),
+        });
+    }
+    deltas.forget();
+    let without = block_in_place(|| without_old(history, &wanted))?;
+    wanted.missing.extend(without);
+    wanted.start = Position::default();
+    send(link, history, deltas, wanted).await
+}
+
+/// Returns the blobs of the release that have to travel whole, as the old file at their path, which the
+/// agent holds, is lost here.
+fn without_old(history: &History, wanted: &Wanted) -> Result<BTreeSet<BlobId>, PushError> {
+    let release = history.by_id(wanted.release);
+    let release = release.ok_or(PushError::Unknown(wanted.release))?;
+    let Some((_, base)) = best_base(history, &wanted.held, &release) else {
+        return Ok(BTreeSet::new());
+    };
+    let manifest = history.manifest(release.release().manifest)?;
+    let mut without = BTreeSet::new();
+    for (path, entry) in manifest.entries() {
+        let old = base.entry(path).filter(|old| *old != entry);
+        let (
+            Some(blob),
+            Some(Entry::File {
+                blob: old, size, ..
+            }),
+        ) = (entry.blob(), old)
+        else {
+            continue;
+        };
+        if history.blobs().size(*old).map_err(EncodeError::from)? != Some(*size) {
+            without.insert(blob);
+        }
+    }
+    Ok(without)
 }
 
 /// Sends a release. Dropped before the end, it resets the stream.
 ///
 /// # Errors
 /// When something cannot be read, encoded or sent.
-pub async fn send(
+async fn send(
     link: &Link,
     history: &Arc<History>,
     deltas: &Arc<Deltas>,
@@ -84,6 +207,11 @@ pub async fn send(
         start,
     } = wanted;
     let release = history.by_id(release).ok_or(PushError::Unknown(release))?;
+    // An agent that got them would find them wrong once more.
+    let is_sound = |blob: &BlobId| history.blobs().check(*blob).is_ok();
+    if !block_in_place(|| missing.iter().all(is_sound)) {
+        return Err(PushError::Damaged);
+    }
     let base = best_base(history, &held, &release);
     let target = (
         release.release().manifest,

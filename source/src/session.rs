@@ -394,14 +394,13 @@ impl Session {
         }
         self.judge.pushed(wanted.release);
         let (release, name) = (wanted.release, wanted.volume.clone());
-        let (link, history) = (self.link.clone(), volume.history.clone());
-        let deltas = volume.deltas.clone();
+        let (link, volume) = (self.link.clone(), volume.clone());
         let task = self.pushes.spawn(async move {
             let pushed = Pushed {
                 volume: wanted.volume.clone(),
                 release: wanted.release,
             };
-            let result = push::send(&link, &history, &deltas, wanted).await;
+            let result = push::send_or_mend(&link, &volume, wanted).await;
             (pushed, result)
         });
         self.pushing.insert(name, (release, task));
@@ -421,17 +420,21 @@ impl Session {
         {
             self.pushing.remove(volume);
         }
-        match result {
-            Ok(()) => debug!(%volume, %node, release = %release.short(), "release was sent"),
-            Err(error) if error.is_not_kept() => {
-                if let Some(fleet) = self.fleets.get(volume) {
-                    let told = fleet.not_kept(node.clone(), id, *release);
-                    let told = timeout(WRITE_TIMEOUT, told).await;
-                    told.or(Err(SessionError::Busy(WRITE_TIMEOUT)))?;
-                }
+        let error = match result {
+            Ok(()) => {
+                debug!(%volume, %node, release = %release.short(), "release was sent");
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        match (error.failure(), self.fleets.get(volume)) {
+            (Some(failure), Some(fleet)) => {
+                let told = fleet.not_sent(node.clone(), id, (*release, failure));
+                let told = timeout(WRITE_TIMEOUT, told).await;
+                told.or(Err(SessionError::Busy(WRITE_TIMEOUT)))?;
             }
             // The rollout machine asks again when the step does not move on.
-            Err(error) => {
+            _ => {
                 warn!(%volume, %node, release = %release.short(), error = %Chain(&error), "push failed");
             }
         }

@@ -246,7 +246,11 @@ impl Blobs {
         Ok(ids)
     }
 
-    fn size(&self, id: BlobId) -> Result<Option<u64>, BlobError> {
+    /// Returns how long a blob is that is kept; its bytes are not looked at.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn size(&self, id: BlobId) -> Result<Option<u64>, BlobError> {
         let stat = self.dir.stat(&path(id))?;
         let file = stat.filter(|stat| stat.kind == Kind::File);
         Ok(file.map(|stat| stat.size))

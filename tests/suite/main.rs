@@ -18,6 +18,7 @@ mod fetching;
 mod history;
 mod joining;
 mod large;
+mod lost;
 mod metrics;
 mod on_call;
 mod operators;

@@ -1,6 +1,6 @@
 //! The calls that have nodes look at their disks: `verify`, and `diff --node`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use codevol_protocol::call::{CallFailure, FailureSort, Reply};
@@ -8,6 +8,7 @@ use codevol_protocol::diff::TreeDiff;
 use codevol_protocol::drift::{
     Answer, Depth, Looked, NodeVerified, SourceVerified, Verified, Verifying,
 };
+use codevol_protocol::id::BlobId;
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_transport::ReplyWriter;
 use tokio::sync::mpsc;
@@ -50,6 +51,9 @@ impl Desk {
             own: deep.then(|| Own::start(volume)),
         };
         let source = asking.hear_all(writer).await?;
+        if let Some(found) = &source {
+            mend(volume, found).await?;
+        }
         Ok(Reply::Verified(Box::new(Verified {
             volume: name.clone(),
             at: now(),
@@ -95,6 +99,22 @@ impl Desk {
             ))
         })
     }
+}
+
+/// Has what the store has lost of releases taken from the tree, where it stands there. What was found is
+/// told all the same: a disk that loses files is to be looked at.
+async fn mend(volume: &Volume, found: &SourceVerified) -> Result<(), CallFailure> {
+    if found.damaged.is_empty() && found.missing.is_empty() {
+        return Ok(());
+    }
+    let damaged: BTreeSet<BlobId> = found.damaged.iter().copied().collect();
+    for release in volume.history.releases().iter().rev() {
+        let is_kept = block_in_place(|| volume.history.manifest(release.release().manifest));
+        if is_kept.is_ok() {
+            volume.publisher.mend(release.id(), damaged.clone()).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn contents_of(

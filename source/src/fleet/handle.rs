@@ -7,7 +7,7 @@ use std::time::Duration;
 use codevol_protocol::drift::Depth;
 use codevol_protocol::hold::{HoldAnswer, HoldOrder, HoldReport};
 use codevol_protocol::id::{BlobId, ReleaseId};
-use codevol_protocol::message::{FromAgent, VolumeHello};
+use codevol_protocol::message::{Failure, FromAgent, VolumeHello};
 use codevol_protocol::name::{NodeName, Text, VolumeName};
 use codevol_protocol::release::{Seq, SignedRelease};
 use codevol_protocol::rollout::{Frozen, Intent};
@@ -90,9 +90,9 @@ pub(super) enum Input {
         message: FromAgent,
     },
     /// The release cannot be sent to the node: its files are not here.
-    NotKept {
+    NotSent {
         of: (NodeName, SessionId),
-        release: ReleaseId,
+        why: (ReleaseId, Failure),
     },
     Offline {
         node: NodeName,
@@ -170,7 +170,7 @@ impl Input {
             | Self::Behind { .. }
             | Self::Online { .. }
             | Self::Heard { .. }
-            | Self::NotKept { .. }
+            | Self::NotSent { .. }
             | Self::Offline { .. }
             | Self::Enrolled { .. }
             | Self::Removed { .. }
@@ -277,9 +277,9 @@ impl FleetHandle {
     }
 
     /// Tells that a release cannot be sent to a node, as its files are not here.
-    pub async fn not_kept(&self, node: NodeName, session: SessionId, release: ReleaseId) {
+    pub async fn not_sent(&self, node: NodeName, session: SessionId, why: (ReleaseId, Failure)) {
         let of = (node, session);
-        self.send(Input::NotKept { of, release }).await;
+        self.send(Input::NotSent { of, why }).await;
     }
 
     /// Tells that a connection ended.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::message::{Failure, FromAgent, Report, Step, Verification};
-use codevol_protocol::name::{NodeName, Text};
+use codevol_protocol::name::NodeName;
 use codevol_protocol::rollout::{Event, Standing};
 use codevol_protocol::status::EventKind;
 use codevol_protocol::story::{action, outcome};
@@ -127,20 +127,15 @@ impl FleetTask {
             .handle(Event::Progress { node: node.clone() }, Instant::now());
     }
 
-    /// A release of which a restored source has the record alone. Asking for it again brings nothing: the
-    /// node waits for the next release, or for a source that has the files.
-    pub(super) fn not_kept(&mut self, (node, session): &(NodeName, SessionId), release: ReleaseId) {
-        if !self.is_current(node, *session) {
-            return;
+    /// A release whose files are not here, or not all of them.
+    pub(super) fn not_sent(
+        &mut self,
+        (node, session): &(NodeName, SessionId),
+        (release, failure): (ReleaseId, Failure),
+    ) {
+        if self.is_current(node, *session) {
+            self.step_failed(node, release, "stage", failure);
         }
-        let message =
-            "the source was restored from a backup, and has not the files of this release";
-        let mut failure = Failure::new("not-kept", message);
-        failure.hint = Some(Text::cut(
-            "`codevol push --thaw` publishes the tree, which reaches it",
-        ));
-        failure.retryable = false;
-        self.step_failed(node, release, "stage", failure);
     }
 
     fn reported(&mut self, node: &NodeName, report: Report) {

@@ -219,7 +219,7 @@ impl FleetTask {
                     self.heard(&node, message).await;
                 }
             }
-            Input::NotKept { of, release } => self.not_kept(&of, release),
+            Input::NotSent { of, why } => self.not_sent(&of, why),
             Input::Offline { node, session } => {
                 if self.is_current(&node, session) {
                     self.is_gone(&node).await;

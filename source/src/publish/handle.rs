@@ -1,15 +1,19 @@
 //! How others speak with the publisher's task.
 
+use std::collections::BTreeSet;
+
 use codevol_protocol::call::delivery::Delivery;
 use codevol_protocol::call::{CallFailure, FailureSort, IgnoredPath, Push, PushPlan, ReleaseRef};
 use codevol_protocol::collection::Collection;
 use codevol_protocol::diff::TreeDiff;
+use codevol_protocol::id::{BlobId, ReleaseId};
 use codevol_protocol::name::Text;
 use codevol_protocol::role::Role;
 use codevol_protocol::status::{NotInGit, Skipped, WatchStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::deliver::Delivered;
+use super::mend::Mended;
 
 /// What the publisher's task takes in.
 #[derive(Debug)]
@@ -46,6 +50,11 @@ pub(super) enum Request {
     Collect {
         dry_run: bool,
         reply: Reply<Collection>,
+    },
+    Mend {
+        release: ReleaseId,
+        suspected: BTreeSet<BlobId>,
+        reply: Reply<Mended>,
     },
 }
 
@@ -164,6 +173,24 @@ impl PublisherHandle {
     /// When it cannot be read or removed.
     pub async fn collect(&self, dry_run: bool) -> Result<Collection, CallFailure> {
         self.ask(|reply| Request::Collect { dry_run, reply }).await
+    }
+
+    /// Takes from the tree what the store has lost of a release; those that are `suspected` are read
+    /// through, of the others it is enough that they are there.
+    ///
+    /// # Errors
+    /// When the store or the tree cannot be read or written.
+    pub async fn mend(
+        &self,
+        release: ReleaseId,
+        suspected: BTreeSet<BlobId>,
+    ) -> Result<Mended, CallFailure> {
+        self.ask(|reply| Request::Mend {
+            release,
+            suspected,
+            reply,
+        })
+        .await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, CallFailure> {

@@ -1,5 +1,6 @@
 //! What operators ask of the publisher, and the push.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -79,6 +80,11 @@ impl PublisherTask {
             } => drop(reply.send(self.rollback(to, author, message).await)),
             Request::Diff { from, reply } => drop(reply.send(self.diff(from.as_ref(), watcher))),
             Request::Ignored { why, reply } => drop(reply.send(self.ignored(why, watcher))),
+            Request::Mend {
+                release,
+                suspected,
+                reply,
+            } => drop(reply.send(self.mend(release, &suspected))),
             Request::Collect { dry_run, reply } => drop(reply.send(self.collect_now(dry_run))),
         }
     }
@@ -146,6 +152,8 @@ impl PublisherTask {
         }
         if unchanged {
             let release = base.ok_or_else(|| refused("empty", "the tree is empty"))?;
+            // Nothing is stored anew: what was lost since would stay lost.
+            self.mend(release.id(), &BTreeSet::new())?;
             self.follow(&release, author, push.message).await?;
             return self.plan_of_release(plan, &release, &seen.scan.manifest);
         }
