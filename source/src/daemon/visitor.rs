@@ -97,6 +97,12 @@ impl Visitor {
             self.noted(&node, &peer, &ended);
         }
         self.sessions().leave(&node, id);
+        // One that was removed while it was shown in: the fleets heard that before they heard of it.
+        if !self.desk.door.agents().contains(&node) {
+            for volume in self.desk.volumes.values() {
+                volume.fleet.removed(node.clone()).await;
+            }
+        }
     }
 
     /// Takes note of the key before the node hears a word: from here on its old one is nobody's.
