@@ -17,6 +17,7 @@ use codevol_source::config::{PublishMode, SourceConfig, VolumeConfig, WatchConfi
 use codevol_source::daemon::Daemon;
 use codevol_source::identity::Identity;
 use codevol_transport::{Alpn, Dialer, FrameError, Link, control};
+use rustix::io::Errno;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -257,7 +258,15 @@ fn save(temp: &TempDir, name: &str, text: &str) {
 
 async fn ask(socket: &std::path::Path, call: &Call) -> Reply {
     let answered = async {
-        let (mut reader, mut writer) = control::connect(socket).await.unwrap();
+        let (mut reader, mut writer) = loop {
+            match control::connect(socket).await {
+                // The daemon is in this process, and may have taken the last one for a moment.
+                Err(error) if error.source.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+                    tokio::task::yield_now().await;
+                }
+                connected => break connected.unwrap(),
+            }
+        };
         writer.write(call).await.unwrap();
         reader.read().await.unwrap().unwrap()
     };
