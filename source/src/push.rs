@@ -12,6 +12,7 @@ use codevol_protocol::name::{Text, VolumeName};
 use codevol_protocol::path::RelPath;
 use codevol_transport::{CloseReason, FrameError, Link};
 use tokio::task::block_in_place;
+use tracing::warn;
 
 use crate::encode::{Deltas, EncodeError};
 use crate::history::{History, HistoryError, Published};
@@ -144,9 +145,13 @@ pub async fn send_or_mend(
         sent => return sent,
     };
     let suspected = wanted.missing.clone();
-    // Why it cannot be mended is said there.
-    let Ok(mended) = volume.publisher.mend(wanted.release, suspected).await else {
-        return Err(failed);
+    let mended = match volume.publisher.mend(wanted.release, suspected).await {
+        Ok(mended) => mended,
+        Err(why) => {
+            let (release, why) = (wanted.release, why.causes.first().unwrap_or(&why.message));
+            warn!(volume = %wanted.volume, %release, %why, "what the store has lost cannot be taken from the tree");
+            return Err(failed);
+        }
     };
     if let Some(first) = mended.lost.first() {
         return Err(PushError::Lost {
